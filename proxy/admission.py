@@ -1,0 +1,209 @@
+"""Admission: may this request pass, and how much money is set aside for it?
+
+What is frozen here holds for the whole request: its id, its start, the budgets that match it and their periods.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from proxy.budgets import Account, BudgetBook, Owner, hold_nanos
+from proxy.config import Config
+from proxy.errors import StoreAway
+from proxy.metering import RequestFacts
+from proxy.store import Refusal, Store
+from rates import Catalogue, ModelName, NotPriced, RateCard, parse_model_name
+from rates.money import usd_text
+
+MAX_LEARNED = 4096
+
+DenialReason = Literal["budget_exceeded", "budget_held", "model_not_priced", "store_unavailable"]
+
+
+class Denied(Exception):  # noqa: N818 - an answer, not a fault
+    """The request may not pass. `budget` names the one that stands in the way, if it is one."""
+
+    def __init__(self, reason: DenialReason, message: str, budget: str | None = None) -> None:
+        super().__init__(message)
+        self.reason: DenialReason = reason
+        self.message = message
+        self.budget = budget
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is decided by configuration: swapped as a whole when it is re-read, so no request sees half of each."""
+
+    config: Config
+    catalogue: Catalogue
+    book: BudgetBook
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may pass, and what was frozen for it."""
+
+    entry_id: str
+    at: datetime
+    owner: Owner
+    asked_model: str | None
+    accounts: tuple[Account, ...]
+    rules: Rules
+
+
+class Learned:
+    """Asked → served names seen lately, so that a budget on `gpt-4o-2024-*` holds money for a call of `gpt-4o`."""
+
+    def __init__(self) -> None:
+        self._served: OrderedDict[str, str] = OrderedDict()
+
+    def note(self, asked: str | None, served: str | None) -> None:
+        if not asked or not served or asked == served:
+            return
+        self._served[asked] = served
+        self._served.move_to_end(asked)
+        if len(self._served) > MAX_LEARNED:
+            self._served.popitem(last=False)
+
+    def served_for(self, asked: str) -> str | None:
+        return self._served.get(asked)
+
+
+def mint_entry_id(at: datetime) -> str:
+    """A UUIDv7: sorts by time, and says nothing else."""
+    millis = int(at.timestamp() * 1000)
+    value = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Admission:
+    """Admits requests against the budgets in the store."""
+
+    def __init__(self, store: Store, learned: Learned) -> None:
+        self._store = store
+        self._learned = learned
+
+    async def admit(self, rules: Rules, entry_id: str, owner: Owner, facts: RequestFacts, at: datetime) -> Admitted:
+        """Set money aside on every matching budget, or raise Denied. Waits only when a refusing budget matches."""
+        asked = facts.model
+        name = parse_model_name(rules.config.models.get(asked, asked)) if asked else None
+        try:
+            card, unpriced = _card_for_hold(rules, name, facts.service_tier, at), None
+        except NotPriced as reason:
+            card, unpriced = None, reason
+        names = self._possible_names(rules, asked, name, card)
+        accounts = rules.book.matching(owner, names, name.fine_tuned if name else None, at)
+        refusing = next((account for account in accounts if account.budget.refuses), None)
+        if unpriced is not None:
+            _deny_unpriced(unpriced, refusing, rules.config.unpriced)
+        amount = 0 if card is None else _hold_size(card, facts, rules.config.default_output_tokens)
+        admitted = Admitted(entry_id, at, owner, asked, accounts, rules)
+        if refusing is None:
+            if accounts:
+                self._store.hold_later(entry_id, [(account, amount) for account in accounts])
+            return admitted
+        try:
+            refusal = await self._store.hold(entry_id, [(account, amount) for account in accounts])
+        except StoreAway as away:
+            deny_if_strict(accounts, away)
+        else:
+            if refusal is not None:
+                raise deny(refusal)
+        return admitted
+
+    async def admit_unmetered(
+        self, rules: Rules, entry_id: str, owner: Owner, at: datetime, *, spends: bool
+    ) -> Admitted:
+        """A request that is not metered: it passes unless it spends and a refusing budget is used up."""
+        accounts = rules.book.matching(owner, (), None, at)
+        refusing = [account for account in accounts if account.budget.refuses]
+        if spends and refusing:
+            try:
+                refusal = await self._store.check(refusing)
+            except StoreAway as away:
+                deny_if_strict(accounts, away)
+            else:
+                if refusal is not None:
+                    raise deny(refusal)
+        return Admitted(entry_id, at, owner, None, accounts, rules)
+
+    def _possible_names(
+        self, rules: Rules, asked: str | None, name: ModelName | None, card: RateCard | None
+    ) -> tuple[str, ...]:
+        """Every name that a budget's glob may come to match: asked, mapped, the alias's snapshots, what served lately.
+
+        Some are guesses. They set money aside; what is charged at the end goes by the names that came true.
+        """
+        if not asked or name is None:
+            return ()
+        names = dict.fromkeys((asked, name.text))
+        if card is not None and not name.fine_tuned and name.snapshot is None:
+            names.update(dict.fromkeys(card.snapshots))
+        if (served := self._learned.served_for(asked)) is not None:
+            names[served] = names[rules.config.models.get(served, served)] = None
+        return tuple(names)
+
+
+def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime) -> RateCard:
+    if name is None:
+        raise NotPriced("the request names no model")
+    provider = rules.config.provider
+    try:
+        return rules.catalogue.find(name, provider=provider, tier=tier, at=at).card
+    except NotPriced:
+        if tier is None:
+            raise
+        # The upstream decides the tier that is charged; an unknown wish must not make the model unpriced.
+        return rules.catalogue.find(name, provider=provider, tier=None, at=at).card
+
+
+def _deny_unpriced(reason: NotPriced, refusing: Account | None, unpriced: str) -> None:
+    """Raise Denied where a price is a condition: under a refusing budget, or where the operator said so."""
+    if refusing is not None:
+        name = refusing.budget.name
+        raise Denied("model_not_priced", f"{reason}; budget {name} refuses what it cannot price", name) from reason
+    if unpriced == "refuse":
+        raise Denied("model_not_priced", f'{reason}; this proxy refuses what it cannot price (unpriced = "refuse")')
+
+
+def _hold_size(card: RateCard, facts: RequestFacts, default_output_tokens: int) -> int:
+    """Nanos: the prompt's estimate and the most output that the request allows, at the asked model's rate."""
+    output = default_output_tokens if facts.max_output_tokens is None else facts.max_output_tokens
+    return hold_nanos(card, facts.prompt_tokens, output, facts.n)
+
+
+def deny(refusal: Refusal) -> Denied:
+    """The store's no, in a sentence that says how much, of how much, and until when."""
+    budget = refusal.account.budget
+    end = refusal.account.period.end
+    resets = f"; resets {rfc3339(end)}" if end else "; it does not reset"
+    used = f"${_cents(refusal.spent)} of ${_cents(budget.limit)} used"
+    if refusal.reason == "budget_held":
+        used += f" and ${_cents(refusal.held)} held by requests under way"
+        resets = ""
+    return Denied(refusal.reason, f"budget {budget.name}: {used}{resets}", budget.name)
+
+
+def deny_if_strict(accounts: Sequence[Account], away: StoreAway) -> None:
+    """Raise Denied when one of these budgets refuses while the store is away."""
+    for account in accounts:
+        budget = account.budget
+        if budget.refuses and budget.on_store_loss == "refuse":
+            raise Denied(
+                "store_unavailable", f"budget {budget.name} cannot be checked: the store is away", budget.name
+            ) from away
+
+
+def _cents(nanos: int) -> str:
+    """Dollars with at least two decimals; more only where they say something: `500.00`, `0.0009`."""
+    text = usd_text(nanos) or "0"
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals.ljust(2, '0')}"
+
+
+def rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,25 @@
+"""The flags that commands share, and the configuration they lead to."""
+
+import argparse
+
+from proxy.config import Config, load_config
+
+_FLAGS = ("config", "redis_url", "data_dir", "listen", "ops_listen", "upstream", "workers")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--config`, `--redis-url`, `--data-dir`: where the configuration and the store are."""
+    group = parser.add_argument_group("configuration (flags win over TAXIMETER_… variables, those over the file)")
+    group.add_argument("--config", metavar="FILE", help="TOML file (TAXIMETER_CONFIG; else ./taximeter.toml if there)")
+    group.add_argument("--redis-url", metavar="URL", help="the store (TAXIMETER_REDIS_URL; else the embedded one)")
+    group.add_argument("--data-dir", metavar="DIR", help="the embedded store's data (TAXIMETER_DATA_DIR)")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def read_config(args: argparse.Namespace, *, with_upstream_key: bool = False) -> Config:
+    """The configuration under these flags. Only who forwards needs the upstream's key, and only they read it."""
+    flags = {flag: getattr(args, flag, None) for flag in _FLAGS}
+    return load_config(flags, with_upstream_key=with_upstream_key)

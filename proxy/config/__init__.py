@@ -1,0 +1,15 @@
+"""Configuration: frozen records from flags > environment > TOML. The only room that reads the environment.
+
+records      what the rest of the program sees
+load         the sources and their order
+sources      where a value came from, and the one form of a complaint about it
+keys         which keys exist, and what each may hold
+budgets      the same for `[[budget]]`
+urls         upstream and redis_url
+environment  the process's environment and the platform's directories
+"""
+
+from proxy.config.load import load_config
+from proxy.config.records import Address, BudgetConfig, Config, Secret
+
+__all__ = ["Address", "BudgetConfig", "Config", "Secret", "load_config"]

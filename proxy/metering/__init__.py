@@ -1,0 +1,38 @@
+"""The meter: bytes in, readings out. It opens no socket and reads no clock; who feeds it decides when.
+
+    request                                     reply
+    ───────                                     ─────
+    endpoints    which row is it?               meter         status, bytes and ending in; one Reading out
+    request      model, limits, stream?         ├── decoding      gzip and deflate, on a copy
+                 splice include_usage in        ├── whole_reply   a JSON body, kept up to a bound
+    estimate     how long is the prompt?        └── event_stream  events as they come
+                                                    ├── sse           bytes → events, any split
+    json_members where a member stands              ├── hiding        an event without its usage
+                 in the bytes                       └── seen_text     what an estimate would need
+                                                usage_readers  JSON → model, usage, text: one reader an endpoint
+
+Invariants:
+- A reading is `reported` only when the upstream said the final numbers, all of them believable. Everything else is
+  an estimate with its reason, or presumed, or failed.
+- How the bytes were split changes neither the reading nor what the client sees.
+- Nothing that comes from outside raises, and nothing grows without a bound.
+- What is passed on is the upstream's own bytes; an event is changed only where usage has to be hidden.
+"""
+
+from proxy.metering.endpoints import Endpoint, endpoint_of
+from proxy.metering.estimate import CountText, count_text
+from proxy.metering.meter import Ending, Meter, Reading
+from proxy.metering.request import RequestFacts, ask_for_usage, read_request
+
+__all__ = [
+    "CountText",
+    "Ending",
+    "Endpoint",
+    "Meter",
+    "Reading",
+    "RequestFacts",
+    "ask_for_usage",
+    "count_text",
+    "endpoint_of",
+    "read_request",
+]

@@ -1,0 +1,43 @@
+"""What a reply has said so far, put together from all that it says."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.metering.usage_readers import Said
+from rates.usage import Usage
+
+
+@dataclass(slots=True)
+class Answer:
+    """Grows with each thing said. The last usage counts; a model or tier said beside it goes before an earlier one."""
+
+    choices_asked: int
+    model: str | None = None
+    upstream_id: str | None = None
+    service_tier: str | None = None
+    usage: Usage | Literal["bad"] | None = None
+    final: bool = False
+    """The usage cannot grow any more, even if the reply breaks off now: it came alone, or with the only finish."""
+    finishes: bool = False
+    """The usage came in an event that finishes a choice. Of several choices another one may still be running."""
+    ended: bool = False
+    """The reply came to its own end: the JSON is whole, or [DONE] was there."""
+    error: bool = False
+    """The reply says that something went wrong in it."""
+
+    def take(self, said: Said) -> None:
+        beside_usage = said.usage is not None
+        if said.model is not None and (beside_usage or self.model is None):
+            self.model = said.model
+        if said.service_tier is not None and (beside_usage or self.service_tier is None):
+            self.service_tier = said.service_tier
+        self.upstream_id = self.upstream_id or said.upstream_id
+        self.error = self.error or said.error
+        if said.usage is not None:
+            self.usage = said.usage
+            self.finishes = said.finishes
+            self.final = said.without_choices or (said.finishes and self.choices_asked == 1)
+
+    @property
+    def believed(self) -> Usage | None:
+        return self.usage if isinstance(self.usage, Usage) else None

@@ -1,0 +1,68 @@
+"""The one table of endpoints: what is metered, how its answers are read, and what everything is called.
+
+To meter another endpoint, write its reader in `usage_readers` and give its row that reader.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from proxy.metering.usage_readers import CHAT, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`name` is from a closed set, so that it can be a label. Without a `reader` it is forwarded unread."""
+
+    name: str
+    reader: Reader | None = None
+    output_limits: tuple[str, ...] = ()
+    """The request's fields that bound the output; the largest one given holds."""
+
+    @property
+    def metered(self) -> bool:
+        return self.reader is not None
+
+
+_ROWS: dict[tuple[str, str], Endpoint] = {
+    ("POST", "chat/completions"): Endpoint("chat/completions", CHAT, ("max_tokens", "max_completion_tokens")),
+}
+
+# Forwarded and counted under these names; longer ones first where one begins with another.
+_NAMES = (
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+    "batches",
+    "chat/completions",
+    "completions",
+    "containers",
+    "conversations",
+    "embeddings",
+    "evals",
+    "files",
+    "fine_tuning",
+    "images",
+    "models",
+    "moderations",
+    "realtime",
+    "responses/compact",
+    "responses",
+    "uploads",
+    "vector_stores",
+    "videos",
+)
+_UNMETERED = {name: Endpoint(name) for name in _NAMES}
+_OTHER = Endpoint("other")
+
+
+def endpoint_of(method: str, path: str) -> Endpoint:
+    """The endpoint of a path relative to /v1/, without its query. Total: what nobody knows is called "other".
+
+    Case, percent-escapes and empty segments are looked through: an upstream may do so as well, and what it answers
+    has to be metered.
+    """
+    plain = "/".join(part for part in unquote(path).lower().split("/") if part and part != ".")
+    row = _ROWS.get((method.upper(), plain))
+    if row is not None:
+        return row
+    return next((_UNMETERED[name] for name in _NAMES if plain == name or plain.startswith(f"{name}/")), _OTHER)

@@ -1,0 +1,151 @@
+"""What a request says about its cost before it is sent, and how it is made to say what it did cost.
+
+Only the few fields that meter are decoded; the body itself goes on byte for byte, but for one spliced member.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.metering.endpoints import Endpoint
+from proxy.metering.estimate import count_prompt
+from proxy.metering.json_members import BLANKS, Object, scan_object
+from rates.usage import MAX_QUANTITY
+
+# Far above any real id (those of fine-tunes have under 100 characters): longer names are noise, not models.
+LONGEST_NAME = 1024
+_ON = b'{"include_usage":true}'
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What was asked. A field that is missing, or is not what the API takes there, has its default."""
+
+    model: str | None = None
+    stream: bool = False
+    include_usage: bool = False
+    max_output_tokens: int | None = None
+    """The most output that the request allows for one choice; None when it names no positive limit."""
+    n: int = 1
+    service_tier: str | None = None
+    prompt_tokens: int = 0
+    """An estimate, slightly high; see `estimate.count_prompt`."""
+    body_is_json: bool = False
+    """The body is one JSON object, as far as it was looked at."""
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Fields(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | float | None = None
+    max_completion_tokens: int | float | None = None
+    max_output_tokens: int | float | None = None
+    n: int | float | None = None
+    service_tier: str | None = None
+
+
+class _Options(msgspec.Struct):
+    stream_options: msgspec.Raw = msgspec.Raw()
+
+
+_FIELDS = msgspec.json.Decoder(_Fields)
+_OPTIONS = msgspec.json.Decoder(_Options)
+_ONE_BY_ONE = {field.name.encode(): msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(_Fields)}
+
+
+def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:
+    """Never raises. A field of the wrong type counts as missing and loses no other; of two equal keys the last wins."""
+    prompt_tokens = count_prompt(body)
+    fields = _read_fields(body)
+    if fields is None:
+        return RequestFacts(prompt_tokens=prompt_tokens)
+    limits = [_count(getattr(fields, name)) for name in endpoint.output_limits]
+    return RequestFacts(
+        model=short(fields.model),
+        stream=fields.stream is True,
+        include_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
+        max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
+        n=_count(fields.n) or 1,
+        service_tier=short(fields.service_tier),
+        prompt_tokens=prompt_tokens,
+        body_is_json=True,
+    )
+
+
+def ask_for_usage(body: bytes) -> bytes | None:
+    """The body with `stream_options.include_usage` set to true and no other byte changed.
+
+    None when there is nothing to do (it is true already) or nothing that can be done: no JSON object, or options of a
+    type that the upstream should see and refuse.
+    """
+    try:
+        options = bytes(_OPTIONS.decode(body).stream_options)
+    except (ValueError, RecursionError):
+        return None
+    if not options:
+        return _before_closing_brace(body, b'"stream_options":' + _ON)
+    whole = scan_object(body)
+    member = whole.last(b"stream_options") if whole is not None else None
+    asking = _options_asking(options)
+    if member is None or asking is None:
+        return None
+    return body[: member.value] + asking + body[member.end :]
+
+
+def short(name: object) -> str | None:
+    """A name that can be one: text, neither empty nor absurdly long."""
+    return name if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME else None
+
+
+def _read_fields(body: bytes) -> _Fields | None:
+    try:
+        return _FIELDS.decode(body)
+    except (ValueError, RecursionError):  # a wrong type, or not what this decoder takes for JSON
+        pass
+    scanned = scan_object(body)
+    return None if scanned is None else _read_one_by_one(body, scanned)
+
+
+def _read_one_by_one(body: bytes, scanned: Object) -> _Fields:
+    fields = _Fields()
+    for key, decoder in _ONE_BY_ONE.items():
+        member = scanned.last(key)
+        if member is not None:
+            try:
+                setattr(fields, key.decode(), decoder.decode(body[member.value : member.end]))
+            except (ValueError, RecursionError):
+                continue
+    return fields
+
+
+def _count(number: float | None) -> int | None:
+    """A positive whole number, or None. -1 and 0 mean "no limit" to some servers; more than is believable is cut."""
+    if number is None or not number > 0 or number != number // 1:
+        return None
+    return int(min(number, MAX_QUANTITY))
+
+
+def _options_asking(options: bytes) -> bytes | None:
+    """The value of `stream_options` with include_usage on, or None."""
+    if options == b"null":
+        return _ON
+    scanned = scan_object(options)
+    if scanned is None:
+        return None
+    member = scanned.last(b"include_usage")
+    if member is None:
+        return _before_closing_brace(options, b'"include_usage":true')
+    if options[member.value : member.end] not in (b"false", b"null"):
+        return None
+    return options[: member.value] + b"true" + options[member.end :]
+
+
+def _before_closing_brace(json_object: bytes, member: bytes) -> bytes:
+    inside = json_object.rstrip(BLANKS)[:-1].rstrip(BLANKS)
+    comma = b"" if inside.endswith(b"{") else b","
+    return inside + comma + member + json_object[len(inside) :]

@@ -1,0 +1,90 @@
+"""A reply in one piece: kept up to a bound, and read when it has ended."""
+
+import re
+
+from proxy.metering.answer import Answer
+from proxy.metering.estimate import CountText
+from proxy.metering.event_stream import EventStream
+from proxy.metering.usage_readers import Reader
+
+MAX_REPLY = 32 * 1024 * 1024
+"""Bytes. Of a larger reply only the beginning is kept, for an estimate."""
+_MAX_PART = 4 * 1024 * 1024
+# Events that were sent under another content type.
+_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
+
+
+class WholeReply:
+    """Passes every byte on untouched. `fault` says why nothing can be read, once the reply has ended."""
+
+    def __init__(
+        self, reader: Reader, count_text: CountText, *, choices_asked: int, max_reply: int = MAX_REPLY
+    ) -> None:
+        self.answer = Answer(choices_asked)
+        self.fault: str | None = None
+        self._reader = reader
+        self._count_text = count_text
+        self._max_reply = max_reply
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._tokens: int | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        if self.fault is None:
+            self._pieces.append(data)
+            self._size += len(data)
+            if self._size > self._max_reply:
+                self.fault = "too_large"
+                self._pieces = [b"".join(self._pieces)[:_MAX_PART]]
+        return data
+
+    def tail(self) -> bytes:
+        """Nothing was held back. The reply has ended: read it."""
+        if self.fault is None and self._size:
+            self._read(b"".join(self._pieces))
+        return b""
+
+    def output_tokens(self) -> int:
+        if self._tokens is not None:
+            return self._tokens
+        body = b"".join(self._pieces)
+        texts = self._reader.text_of_reply if self.answer.ended else self._reader.text_of_part
+        return self._count_text("".join(texts(body)))
+
+    def _read(self, body: bytes) -> None:
+        said = self._reader.read_reply(body)
+        if said is not None:
+            self.answer.take(said)
+            self.answer.final = self.answer.ended = True
+        elif _EVENTS.match(body):
+            stream = EventStream(self._reader, self._count_text, choices_asked=self.answer.choices_asked, hide=False)
+            stream.feed(body)
+            stream.tail()
+            self.answer = stream.answer
+            self._tokens = stream.output_tokens()
+        else:
+            self.fault = "unreadable"
+
+
+class UnreadReply:
+    """A reply in an encoding that is not read here. Its size is all that there is to estimate from."""
+
+    fault = "unreadable"
+    # A guess: compressed JSON has more text in a byte than this, a compressed stream of small events less.
+    _BYTES_PER_TOKEN = 3
+
+    def __init__(self, most_tokens: int | None) -> None:
+        self.answer = Answer(1)
+        self._most_tokens = most_tokens
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        self._size += len(data)
+        return data
+
+    def tail(self) -> bytes:
+        return b""
+
+    def output_tokens(self) -> int:
+        tokens = -(-self._size // self._BYTES_PER_TOKEN)
+        return tokens if self._most_tokens is None else min(tokens, self._most_tokens)

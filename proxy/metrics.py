@@ -1,0 +1,170 @@
+"""Every metric, in one place. Prometheus is a view; the ledger is the truth.
+
+Workers count into files that the supervisor reads together, one file a worker slot, so that the sums stay exact when a
+worker is killed. Label values are bounded here: what a client can invent becomes `other`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+
+from rates import ModelName
+from rates.money import to_usd
+from rates.usage import Usage
+
+OTHER = "other"
+MAX_MODELS = 1000
+MAX_OWNERS = 1000
+MAX_UNPRICED = 100
+REFUSALS = ("budget_exceeded", "budget_held", "model_not_priced", "store_unavailable")
+
+_OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds
+_WAITS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0)  # seconds
+
+
+def count_into_files(slot: int) -> None:
+    """From now on metrics live in files of this worker slot (in PROMETHEUS_MULTIPROC_DIR). Call before `Metrics`."""
+    # The library picks its value class at import; there is no other hook to name the file by slot instead of pid.
+    values.ValueClass = values.MultiProcessValue(lambda: f"w{slot}")  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels that requests, tokens and cost have in common."""
+
+    owner: str
+    model: str
+    base_model: str
+    fine_tuned: str
+
+
+class _Bounded:
+    """The first `limit` values keep their names, all later ones become `other`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value in self._seen:
+            return value
+        if len(self._seen) >= self._limit:
+            return OTHER
+        self._seen.add(value)
+        return value
+
+    def __contains__(self, value: str) -> bool:
+        return value in self._seen
+
+
+class Metrics:
+    """The metrics of one worker. Amounts come in as nanos and leave as dollars."""
+
+    def __init__(self, registry: CollectorRegistry, *, owners: Iterable[str] = ()) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"taximeter_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, mode: str, *labels: str) -> Gauge:
+            return Gauge(f"taximeter_{name}", text, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"taximeter_{name}", text, registry=registry, buckets=buckets)
+
+        who = ("owner", "model", "base_model", "fine_tuned")
+        self._requests = counter(
+            "requests_total", "Requests answered, by HTTP status sent (499: client gone).", *who, "endpoint", "status"
+        )
+        self._tokens = counter("tokens_total", "Tokens and calls used, by disjoint kind.", *who, "kind")
+        self._cost = counter("cost_dollars_total", "Cost in US dollars.", *who)
+        self._baseline = counter(
+            "baseline_cost_dollars_total", "What the same usage would have cost on the baseline.", "model", "baseline"
+        )
+        self._unpriced = counter("unpriced_requests_total", "Requests that no rate card prices.", "model")
+        self._estimated = counter("estimated_requests_total", "Requests whose tokens were counted here.", "reason")
+        self._presumed = counter("presumed_requests_total", "Requests settled without anybody's word on their usage.")
+        self._presumed_cost = counter("presumed_cost_dollars_total", "Cost of presumed requests in US dollars.")
+        self._refused = counter(
+            "refused_requests_total", "Requests refused before they were forwarded.", "budget", "reason"
+        )
+        self._last_used = gauge("model_last_used_timestamp_seconds", "When a model last answered.", "max", "model")
+        self._shutdown = gauge(
+            "model_shutdown_timestamp_seconds", "When a model's vendor will stop it.", "max", "model"
+        )
+        self.open_streams = gauge("open_streams", "Streams that are open now.", "sum")
+        self.spool_entries = gauge("spool_entries", "Settled requests that the store has not applied yet.", "sum")
+        self.overhead = histogram("overhead_seconds", "Time added by taximeter.", _OVERHEAD)
+        self.first_token = histogram(
+            "time_to_first_token_seconds", "From the request's head to a stream's first byte.", _WAITS
+        )
+        self.upstream = histogram("upstream_seconds", "From sending upstream to its last byte.", _WAITS)
+        self._owners = _Bounded(MAX_OWNERS)
+        self._models = _Bounded(MAX_MODELS)
+        self._unpriced_ids = _Bounded(MAX_UNPRICED)
+        # A slot's file outlives its worker: what is "now" starts afresh.
+        self.open_streams.set(0)
+        self.spool_entries.set(0)
+        for owner in owners:
+            self._owners(owner)
+
+    def expect_budgets(self, budgets: Iterable[str]) -> None:
+        """Series of configured budgets exist from the start, so that a first refusal is an increase."""
+        for budget in budgets:
+            for reason in REFUSALS:
+                self._refused.labels(budget, reason)
+
+    def labels(self, owner: str, name: ModelName | None, *, known: bool) -> Labels:
+        """Labels for a model; `known` when a card or a served answer vouches for the id, else it becomes `other`."""
+        owner = self._owners(owner)
+        if name is None:
+            return Labels(owner, OTHER, OTHER, "false")
+        fine_tuned = "true" if name.fine_tuned else "false"
+        if known or name.text in self._models:
+            model = self._models(name.text)
+            if model != OTHER:
+                return Labels(owner, model, name.base_model, fine_tuned)
+        return Labels(owner, OTHER, OTHER, fine_tuned)
+
+    def answered(self, labels: Labels, endpoint: str, status: int) -> None:
+        self._requests.labels(
+            labels.owner, labels.model, labels.base_model, labels.fine_tuned, endpoint, str(status)
+        ).inc()
+
+    def used(self, labels: Labels, usage: Usage, at: float) -> None:
+        """Usage of a request that a model answered. `at`: seconds since the epoch."""
+        for kind, quantity in usage.items():
+            self._tokens.labels(labels.owner, labels.model, labels.base_model, labels.fine_tuned, kind).inc(quantity)
+        self._last_used.labels(labels.model).set(at)
+
+    def cost(self, labels: Labels, nanos: int) -> None:
+        self._cost.labels(labels.owner, labels.model, labels.base_model, labels.fine_tuned).inc(_dollars(nanos))
+
+    def baseline_cost(self, model: str, baseline: str, nanos: int) -> None:
+        self._baseline.labels(model, baseline).inc(_dollars(nanos))
+
+    def unpriced(self, model: str) -> None:
+        self._unpriced.labels(self._unpriced_ids(model)).inc()
+
+    def estimated(self, reason: str) -> None:
+        self._estimated.labels(reason).inc()
+
+    def presumed(self, nanos: int) -> None:
+        self._presumed.inc()
+        self._presumed_cost.inc(_dollars(nanos))
+
+    def refused(self, budget: str, reason: str) -> None:
+        self._refused.labels(budget, reason).inc()
+
+    def shutdown(self, model: str, at: float) -> None:
+        self._shutdown.labels(model).set(at)
+
+
+def _dollars(nanos: int) -> float:
+    # The one place where money becomes a float: Prometheus knows no other number.
+    return float(to_usd(nanos)) if nanos else 0.0
+
+
+def dollars(amount: Decimal) -> float:
+    """A Decimal for a gauge."""
+    return float(amount)

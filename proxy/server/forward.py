@@ -1,0 +1,215 @@
+"""The hot path: a request comes in, is admitted, goes upstream, and its answer goes back.
+
+Metered endpoints become an Exchange. Everything else under /v1/ passes through unread; it is counted, and refused only
+when it could spend under a budget that is used up.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from time import monotonic, perf_counter
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from proxy.admission import Admission, Admitted, Denied, Rules, mint_entry_id
+from proxy.config import Secret
+from proxy.errors import UpstreamError
+from proxy.metering import Endpoint, RequestFacts, ask_for_usage, endpoint_of, read_request
+from proxy.metrics import Metrics
+from proxy.server import replies
+from proxy.server.caller import Caller, Callers
+from proxy.server.exchange import CLIENT_GONE, Exchange, Relayed
+from proxy.server.headers import to_client, to_upstream
+from proxy.server.tasks import Tasks
+from proxy.settlement import Settlement
+from proxy.upstream import Sending, Upstream
+
+
+class Forwarder:
+    """Takes every request of one worker. `rules` is swapped as a whole when the configuration is read again."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        upstream: Upstream,
+        admission: Admission,
+        settlement: Settlement,
+        callers: Callers,
+        metrics: Metrics,
+        tasks: Tasks,
+    ) -> None:
+        self.rules = rules
+        self._upstream = upstream
+        self._admission = admission
+        self._settlement = settlement
+        self._callers = callers
+        self._metrics = metrics
+        self._tasks = tasks
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        started, at, rules = perf_counter(), datetime.now(UTC), self.rules
+        entry_id = mint_entry_id(at)
+        asked: str | None = None
+        owner = "anonymous"
+        endpoint = endpoint_of("", "")
+        try:
+            path, tail = _split(request)
+            endpoint = endpoint_of(request.method, path)
+            caller = await self._callers.identify(
+                request.headers, path, require_key=rules.config.require_key, now=monotonic()
+            )
+            owner = caller.owner.name
+            key = _key_for(rules, caller)
+            if not endpoint.metered:
+                return await self._pass(request, endpoint, entry_id, caller, key, tail, rules, at)
+            body = await _read_body(request, rules.config.max_body_bytes)
+            facts = read_request(endpoint, body if _is_plain(request) else b"")
+            asked = facts.model
+            admitted = await self._admission.admit(rules, entry_id, caller.owner, facts, at)
+        except Denied as denial:
+            if denial.budget is not None:
+                self._metrics.refused(denial.budget, denial.reason)
+            return self._answer(replies.denied(denial), rules, owner, asked, endpoint, entry_id)
+        except replies.Refused as refused:
+            return self._answer(refused, rules, owner, asked, endpoint, entry_id)
+        return await self._exchange(request, endpoint, facts, admitted, key, tail, body, started)
+
+    async def _exchange(
+        self,
+        request: web.Request,
+        endpoint: Endpoint,
+        facts: RequestFacts,
+        admitted: Admitted,
+        key: Secret | None,
+        tail: str,
+        body: bytes,
+        started: float,
+    ) -> web.StreamResponse:
+        asking = ask_for_usage(body) if facts.stream and not facts.include_usage and _is_plain(request) else None
+        exchange = Exchange(
+            request,
+            endpoint,
+            facts,
+            admitted,
+            hide_usage=asking is not None,
+            settlement=self._settlement,
+            metrics=self._metrics,
+            started=started,
+        )
+        headers = to_upstream(
+            request.raw_headers, identity=True, upstream_key=key, azure=admitted.rules.config.provider == "azure"
+        )
+        task = self._tasks.start(exchange.run(self._upstream, tail, headers, asking or body), name="exchange")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            exchange.client_left(task, admitted.rules.config.drain_seconds)
+            raise
+
+    async def _pass(
+        self,
+        request: web.Request,
+        endpoint: Endpoint,
+        entry_id: str,
+        caller: Caller,
+        key: Secret | None,
+        tail: str,
+        rules: Rules,
+        at: datetime,
+    ) -> web.StreamResponse:
+        """Forward without reading: the body flows both ways."""
+        spends = request.method == "POST"
+        await self._admission.admit_unmetered(rules, entry_id, caller.owner, at, spends=spends)
+        labels = self._settlement.labels(rules, caller.owner.name, None)
+        headers = to_upstream(
+            request.raw_headers, identity=False, upstream_key=key, azure=rules.config.provider == "azure"
+        )
+        body: AsyncIterator[bytes] | None = None
+        if request.body_exists:
+            body = request.content.iter_any()
+            if request.content_length is not None:
+                headers["Content-Length"] = str(request.content_length)
+        status = CLIENT_GONE
+        try:
+            try:
+                answer = await self._upstream.send(request.method, tail, headers, body, Sending())
+            except UpstreamError as error:
+                refused = replies.upstream_failed(error)
+                status = refused.status
+                return refused.response(entry_id)
+            try:
+                passed = to_client(answer.raw_headers, keep_length=True, decoded=False)
+                passed["x-taximeter-entry"] = entry_id
+                response = Relayed(answer, passed)
+                await response.prepare(request)
+                async for chunk in answer.chunks():
+                    await response.write(chunk)
+                await response.write_eof()
+                status = answer.status
+            except UpstreamError:
+                status = answer.status
+                if request.transport is not None:
+                    request.transport.close()  # broken off there, so broken off here
+            except ConnectionError:
+                status = CLIENT_GONE
+            finally:
+                answer.close()
+            return response
+        finally:
+            self._metrics.answered(labels, endpoint.name, status)
+
+    def _answer(
+        self,
+        refused: replies.Refused,
+        rules: Rules,
+        owner: str,
+        asked: str | None,
+        endpoint: Endpoint,
+        entry_id: str,
+    ) -> web.Response:
+        self._metrics.answered(self._settlement.labels(rules, owner, asked), endpoint.name, refused.status)
+        return refused.response(entry_id)
+
+
+def _split(request: web.Request) -> tuple[str, str]:
+    """(path without /v1/ and query, raw path and query after /v1). Raises Refused for a path that is not ours."""
+    raw = request.raw_path
+    path, _, _query = raw.partition("?")
+    if path != "/v1" and not path.startswith("/v1/"):
+        raise replies.not_found(path)
+    if any(unquote(segment) in (".", "..") for segment in path.split("/")):
+        # What an upstream makes of them is its secret; they could leave its /v1.
+        raise replies.bad_path()
+    return path[4:], raw[3:]
+
+
+def _key_for(rules: Rules, caller: Caller) -> Secret | None:
+    if not caller.by_taximeter_key:
+        return None
+    if rules.config.upstream_key is None:
+        raise replies.upstream_key_missing(rules.config.upstream_key_env)
+    return rules.config.upstream_key
+
+
+def _is_plain(request: web.Request) -> bool:
+    """Whether the body can be read and written as it stands."""
+    return request.headers.get("Content-Encoding", "identity").lower() == "identity"
+
+
+async def _read_body(request: web.Request, limit: int) -> bytes:
+    """The body, whole. Raises Refused when it is larger than `limit` bytes or breaks off."""
+    if (request.content_length or 0) > limit:
+        raise replies.body_too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in request.content.iter_any():
+            size += len(piece)
+            if size > limit:
+                raise replies.body_too_large(limit)
+            pieces.append(piece)
+    except web.RequestPayloadError as error:
+        raise replies.bad_body(f"the request's body cannot be read: {error}") from error
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

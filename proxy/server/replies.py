@@ -1,0 +1,120 @@
+"""taximeter's own answers, in the API's error format, so that SDKs raise their own exceptions.
+
+A refusal that must not be retried says so in `x-should-retry`: SDKs retry a bare 429.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from aiohttp import web
+
+from proxy.admission import Denied
+from proxy.errors import UpstreamError, UpstreamTooSlow
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """An answer that ends the request before it is forwarded."""
+
+    def __init__(
+        self, status: int, message: str, kind: str, code: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.headers = headers or {}
+
+    def response(self, entry_id: str) -> web.Response:
+        body = {"error": {"message": self.message, "type": self.kind, "param": None, "code": self.code}}
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(body),
+            content_type="application/json",
+            headers={**self.headers, "x-taximeter-entry": entry_id},
+        )
+
+
+_NO_RETRY = {"x-should-retry": "false"}
+_RETRY_SOON = {"x-should-retry": "true", "retry-after": "1"}
+
+
+def denied(denial: Denied) -> Refused:
+    """Admission's no, as the API says it."""
+    match denial.reason:
+        case "budget_exceeded":
+            return Refused(429, denial.message, "insufficient_quota", denial.reason, _NO_RETRY)
+        case "budget_held":
+            return Refused(429, denial.message, "insufficient_quota", denial.reason, _RETRY_SOON)
+        case "model_not_priced":
+            return Refused(403, denial.message, "invalid_request_error", denial.reason, _NO_RETRY)
+        case "store_unavailable":
+            return store_unavailable(denial.message)
+
+
+def invalid_api_key(message: str) -> Refused:
+    return Refused(401, message, "invalid_request_error", "invalid_api_key")
+
+
+def path_not_open() -> Refused:
+    return Refused(
+        403,
+        "this path is not open to taximeter keys: they serve inference only",
+        "invalid_request_error",
+        "path_not_open",
+        _NO_RETRY,
+    )
+
+
+def store_unavailable(message: str) -> Refused:
+    return Refused(503, message, "server_error", "store_unavailable", {"x-should-retry": "true"})
+
+
+def upstream_key_missing(variable: str) -> Refused:
+    return Refused(
+        503,
+        f"no upstream key is configured: set {variable} where taximeter runs",
+        "server_error",
+        "upstream_key_missing",
+        _NO_RETRY,
+    )
+
+
+def upstream_failed(error: UpstreamError) -> Refused:
+    if isinstance(error, UpstreamTooSlow):
+        return Refused(504, str(error), "server_error", "upstream_too_slow")
+    return Refused(502, str(error), "server_error", "upstream_unreachable")
+
+
+def body_too_large(limit: int) -> Refused:
+    return Refused(
+        413,
+        f"the request's body is larger than {limit} bytes (max_body_bytes)",
+        "invalid_request_error",
+        "body_too_large",
+        _NO_RETRY,
+    )
+
+
+def not_found(path: str) -> Refused:
+    return Refused(
+        404,
+        f"taximeter forwards paths under /v1/ and this is {path}: end the client's base_url with /v1",
+        "invalid_request_error",
+        "not_found",
+        _NO_RETRY,
+    )
+
+
+def bad_body(message: str) -> Refused:
+    return Refused(400, message, "invalid_request_error", "bad_request_body", _NO_RETRY)
+
+
+def bad_path() -> Refused:
+    return Refused(
+        400,
+        "the path has '.' or '..' segments: write it without them",
+        "invalid_request_error",
+        "bad_path",
+        _NO_RETRY,
+    )

@@ -1,0 +1,231 @@
+"""The supervisor: opens one listening socket, starts the store and the workers on it, and shows them to operators.
+
+A worker that dies is replaced. SIGTERM and Ctrl-C drain. SIGHUP reads configuration and rate files again. Workers leave
+by themselves when the supervisor is gone: the pipe on their standard input ends.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from proxy.config import Address, Config
+from proxy.config.environment import process_environ
+from proxy.errors import StoreRefused, TaximeterError, UsageError
+from proxy.server.control import Orders, frame
+from proxy.server.ops import Ops
+from proxy.server.rules import build_rules
+from proxy.server.tasks import Tasks
+from proxy.server.worker import BACKLOG, READY
+from proxy.store import Store
+from rates.errors import CatalogueError
+
+log = logging.getLogger("taximeter")
+
+START_SECONDS = 30.0
+KILL_SECONDS = 10.0  # beyond drain_seconds, before a worker that does not end is killed
+CRASH_PAUSE = 1.0  # a worker that dies at once must not be restarted in a tight loop
+NEEDS_RESTART = ("listen", "ops_listen", "workers", "redis_url", "data_dir", "upstream", "store_timeout_ms")
+
+
+def bind(address: Address, flag: str) -> socket.socket:
+    """A listening socket. Raises UsageError, which names the flag, when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise UsageError(f"cannot listen on {address}: {reason}; choose another address with {flag}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class Supervisor:
+    """Runs until it is told to stop. `reload` reads the configuration again, and may raise."""
+
+    def __init__(
+        self,
+        config: Config,
+        store_url: str,
+        listener: socket.socket,
+        ops_listener: socket.socket,
+        *,
+        metrics_dir: Path,
+        reload: Callable[[], Config],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._store_url = store_url
+        self._listener = listener
+        self._ops_listener = ops_listener
+        self._metrics_dir = metrics_dir
+        self._reload = reload
+        self._on_ready = on_ready
+        self._workers: dict[int, Process] = {}
+        self._tasks = Tasks()
+        self._stopping = asyncio.Event()
+        self.serving = False
+        self.book = build_rules(config).book
+        self.store: Store
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises TaximeterError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self._read_again(), name="reload"))
+        self._clean_metrics()
+        self.store = await self._open_store()
+        first = [await self._spawn(slot) for slot in range(self._config.workers)]
+        runner = web.AppRunner(
+            Ops(self, self._metrics_dir).application(), handle_signals=False, access_log=None, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        await web.SockSite(runner, self._ops_listener).start()
+        try:
+            await self._wait_ready(first)
+            for slot in range(self._config.workers):
+                self._tasks.start(self._keep(slot), name=f"worker {slot}")
+            if not self._stopping.is_set():
+                self.serving = True
+                self._on_ready()
+            await self._stopping.wait()
+            self.serving = False
+        finally:
+            self._stopping.set()
+            await self._stop_workers()
+            await self._tasks.drain(KILL_SECONDS)
+            await runner.cleanup()
+            await self.store.close(0)
+
+    async def _open_store(self) -> Store:
+        """The supervisor's own view of the store. One that is away may come back; one that refuses is a mistake."""
+        try:
+            store = await Store.open(
+                self._store_url,
+                writer=f"{socket.gethostname()}-{os.getpid()}-ops",
+                timeout=self._config.store_timeout_ms / 1000,
+                must_answer=False,
+            )
+        except StoreRefused as error:
+            raise UsageError(str(error)) from error
+        if not store.is_connected:
+            log.warning(
+                "the store %s is away: requests flow and are settled when it comes back, "
+                'but for budgets with on_store_loss = "refuse"',
+                store.shown_url,
+            )
+        return store
+
+    def _clean_metrics(self) -> None:
+        """Counters start at zero with the supervisor; Prometheus knows a reset when it sees one."""
+        shutil.rmtree(self._metrics_dir, ignore_errors=True)
+        self._metrics_dir.mkdir(parents=True, mode=0o700)
+
+    async def _spawn(self, slot: int) -> int:
+        """Start a worker; returns the end of a pipe on which it says that it is ready."""
+        ready, told = os.pipe()
+        try:
+            worker = await asyncio.create_subprocess_exec(
+                # -P: a folder named `proxy` where the command was called must not take our place.
+                *(sys.executable, "-P", "-m", "proxy.server.worker", str(self._listener.fileno()), str(told)),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(self._listener.fileno(), told),
+                env={**process_environ(), "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
+            )
+        except OSError:
+            os.close(ready)
+            raise
+        finally:
+            os.close(told)
+        self._workers[slot] = worker
+        self._send(worker, Orders(self._config, self._store_url, slot))
+        return ready
+
+    def _send(self, worker: Process, orders: Orders) -> None:
+        assert worker.stdin is not None  # PIPE was asked for
+        worker.stdin.write(frame(orders))
+
+    async def _wait_ready(self, pipes: list[int]) -> None:
+        for ready in pipes:
+            if not await _said_ready(ready):
+                raise TaximeterError("a worker did not start: its reason stands above")
+
+    async def _keep(self, slot: int) -> None:
+        """Replace the slot's worker whenever it dies."""
+        while True:
+            worker, started = self._workers[slot], time.monotonic()
+            code = await worker.wait()
+            if self._stopping.is_set():
+                return
+            log.error("worker %d (pid %d) ended with %s: it is replaced", slot, worker.pid, _ending(code))
+            if time.monotonic() - started < CRASH_PAUSE:
+                await asyncio.sleep(CRASH_PAUSE)
+            ready = await self._spawn(slot)
+            if not await _said_ready(ready):
+                log.error("the new worker %d did not become ready", slot)
+
+    async def _stop_workers(self) -> None:
+        workers = list(self._workers.values())
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.terminate()
+        deadline = 2 * self._config.drain_seconds + KILL_SECONDS
+        try:
+            async with asyncio.timeout(deadline):
+                await asyncio.gather(*(worker.wait() for worker in workers))
+        except TimeoutError:
+            for worker in workers:
+                if worker.returncode is None:
+                    log.error("worker pid %d did not end in %g s: it is killed", worker.pid, deadline)  # noqa: TRY400
+                    worker.kill()
+            await asyncio.gather(*(worker.wait() for worker in workers))
+
+    async def _read_again(self) -> None:
+        """SIGHUP: all of the new configuration, or none of it and why."""
+        try:
+            config = self._reload()
+            rules = build_rules(config)
+        except (TaximeterError, CatalogueError) as error:
+            log.error("nothing was changed: %s", error)  # noqa: TRY400 - a finding, not a fault
+            return
+        for key in NEEDS_RESTART:
+            if getattr(config, key) != getattr(self._config, key):
+                log.warning("%s was changed: that needs a restart", key)
+        self._config, self.book = config, rules.book
+        for slot, worker in self._workers.items():
+            if worker.returncode is None:
+                self._send(worker, Orders(config, self._store_url, slot))
+        log.info("configuration and rates were read again")
+
+
+async def _said_ready(pipe: int) -> bool:
+    """Whether a worker said that it is ready before its pipe ended. Closes the pipe."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb"))
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            return await reader.read(len(READY)) == READY
+    except TimeoutError:
+        return False
+    finally:
+        transport.close()
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

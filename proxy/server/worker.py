@@ -1,0 +1,144 @@
+"""A worker: a process that serves requests on the socket it was given, until it is told to stop or orphaned."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from proxy.admission import Admission, Learned
+from proxy.errors import TaximeterError
+from proxy.metrics import Metrics, count_into_files
+from proxy.server.caller import Callers
+from proxy.server.control import Frames, Orders, read_frame
+from proxy.server.exchange import bare
+from proxy.server.forward import Forwarder
+from proxy.server.logs import log_to_stderr
+from proxy.server.rules import build_rules
+from proxy.server.tasks import Tasks
+from proxy.settlement import Settlement
+from proxy.store import Store
+from proxy.upstream import Upstream
+from rates.errors import CatalogueError, RatesError
+
+log = logging.getLogger("taximeter")
+
+BACKLOG = 1024
+IDLE_SECONDS = 75.0  # a client's kept-alive connection; longer than what common clients keep
+HEADER_BYTES = 64 * 1024
+GAUGE_SECONDS = 0.5
+READY = b"ready\n"
+
+
+def main() -> None:
+    """`python -m proxy.server.worker LISTEN_FD READY_FD`, orders on standard input."""
+    listen_fd, ready_fd = int(sys.argv[1]), int(sys.argv[2])
+    # A terminal's Ctrl-C and hang-up reach the whole group; the supervisor decides what they mean.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log_to_stderr()
+    orders = read_frame(sys.stdin.fileno())
+    if orders is None:
+        return
+    try:
+        uvloop.run(_serve(orders, socket.socket(fileno=listen_fd), ready_fd))
+    except (TaximeterError, RatesError) as error:
+        log.error("worker %d cannot serve: %s", orders.slot, error)  # noqa: TRY400 - a finding, not a fault
+        sys.exit(1)
+
+
+async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None:
+    config = orders.config
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+
+    count_into_files(orders.slot)
+    rules = build_rules(config)
+    metrics = Metrics(CollectorRegistry())
+    metrics.expect_budgets(budget.name for budget in config.budgets)
+    writer = f"{socket.gethostname()}-{os.getpid()}-{orders.slot}-{os.urandom(4).hex()}"
+    store = await Store.open(orders.store_url, writer=writer, timeout=config.store_timeout_ms / 1000, must_answer=False)
+    upstream = Upstream(
+        config.upstream,
+        connect_seconds=config.connect_timeout_seconds,
+        silence_seconds=config.upstream_timeout_seconds,
+    )
+    tasks, learned = Tasks(), Learned()
+    forwarder = Forwarder(
+        rules,
+        upstream=upstream,
+        admission=Admission(store, learned),
+        settlement=Settlement(store, metrics, learned),
+        callers=Callers(store),
+        metrics=metrics,
+        tasks=tasks,
+    )
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", forwarder.handle)
+    application.on_response_prepare.append(bare)
+    runner = web.AppRunner(
+        application,
+        handle_signals=False,
+        access_log=None,
+        handler_cancellation=True,  # a client that leaves is noticed at once, not at the next write
+        auto_decompress=False,
+        keepalive_timeout=IDLE_SECONDS,
+        shutdown_timeout=config.drain_seconds,
+        max_line_size=HEADER_BYTES,
+        max_field_size=HEADER_BYTES,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+
+    orders_task = tasks.start(_follow_orders(forwarder, metrics, stopping), name="orders")
+    gauge_task = tasks.start(_show_spool(store, metrics), name="spool gauge")
+    os.write(ready_fd, READY)
+    os.close(ready_fd)
+
+    await stopping.wait()
+    orders_task.cancel()
+    gauge_task.cancel()
+    await runner.cleanup()
+    late = await tasks.drain(config.drain_seconds)
+    if late:
+        log.warning("%d requests were cut off after drain_seconds = %g", late, config.drain_seconds)
+    await upstream.close()
+    unapplied = await store.close(config.drain_seconds)
+    metrics.spool_entries.set(unapplied)
+    if unapplied:
+        log.error("%d settlements did not reach the store before the end", unapplied)
+
+
+async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: asyncio.Event) -> None:
+    """New rules when they come; stop when the supervisor is gone."""
+    frames = Frames()
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while data := await reader.read(65536):
+        for orders in frames.feed(data):
+            try:
+                forwarder.rules = build_rules(orders.config)
+            except CatalogueError as error:
+                log.error("the rates stay as they were: %s", error)  # noqa: TRY400 - a finding, not a fault
+                continue
+            metrics.expect_budgets(budget.name for budget in orders.config.budgets)
+    stopping.set()
+
+
+async def _show_spool(store: Store, metrics: Metrics) -> None:
+    while True:
+        metrics.spool_entries.set(store.waiting)
+        await asyncio.sleep(GAUGE_SECONDS)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()

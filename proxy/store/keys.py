@@ -1,0 +1,50 @@
+"""Every key that taximeter has in the store. One hash tag: in a cluster all of them live on one shard,
+
+because a script changes budgets, sums, ledger and the writer's number at once.
+"""
+
+from datetime import date, timedelta
+
+PREFIX = "{taximeter}:"
+
+COMMITTED = PREFIX + "committed:"
+"""+ account key: string, spent + held in nanos. Lives until 90 days past the end of the period."""
+HELD = PREFIX + "held:"
+"""+ account key: string, what is set aside in nanos. Lives as long as `committed`."""
+OWNERS = PREFIX + "owners:"
+"""+ series: set, the identities of the owners that have an account in it. Lives as long as these."""
+SUMS = PREFIX + "sums:"
+"""+ UTC day: hash, the day's sums. Field: JSON array of the SumKey, then the quantity's name. Lives for ever."""
+LEDGER = PREFIX + "ledger"
+"""Stream, field `e`: a ledger entry as JSON."""
+CALLER_KEYS = PREFIX + "keys"
+"""Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
+
+KEPT_AFTER_PERIOD = timedelta(days=90)
+WRITER_KEPT_SECONDS = 90 * 86_400  # after its last charge: as long as anything could still be sent again
+
+
+def writer(name: str) -> str:
+    """Hash of a writer: `token` of its newest connection, `number` of its last charge that was applied."""
+    return f"{PREFIX}writer:{name}"
+
+
+def holds(name: str) -> str:
+    """Hash of a writer: entry id → lines of `nanos account-key`, as they were set aside."""
+    return f"{PREFIX}holds:{name}"
+
+
+def committed(account_key: str) -> str:
+    return COMMITTED + account_key
+
+
+def held(account_key: str) -> str:
+    return HELD + account_key
+
+
+def owners(series: str) -> str:
+    return OWNERS + series
+
+
+def sums(day: date) -> str:
+    return SUMS + day.isoformat()

@@ -1,0 +1,32 @@
+"""Calls apply.lua: by its digest, and in full where the server does not know it yet (or any more)."""
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from proxy.store import keys
+from proxy.store.wire import CommandFailed, Wire
+
+SOURCE = files("proxy.store").joinpath("apply.lua").read_bytes()
+DIGEST = hashlib.sha1(SOURCE).hexdigest()  # noqa: S324 - the protocol's name for a script, no security
+
+
+class Script:
+    """The script, as one connection of one writer calls it."""
+
+    def __init__(self, wire: Wire, writer: str, token: str) -> None:
+        self._wire = wire
+        names = (keys.writer(writer), keys.holds(writer), keys.LEDGER)
+        prefixes = (keys.COMMITTED, keys.HELD, keys.OWNERS, keys.SUMS)
+        self._arguments = (len(names), *names, *prefixes, keys.WRITER_KEPT_SECONDS, token)
+
+    async def apply(self, operations: bytes) -> list[Any]:
+        """The answers, one an operation."""
+        try:
+            answers = await self._wire.call("EVALSHA", DIGEST, *self._arguments, operations)
+        except CommandFailed as error:
+            if error.code != "NOSCRIPT":
+                raise
+            answers = await self._wire.call("EVAL", SOURCE, *self._arguments, operations)
+        assert isinstance(answers, list)
+        return answers

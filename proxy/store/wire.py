@@ -1,0 +1,153 @@
+"""One connection to a store: the handshake, commands and answers. Every foreign error is mapped here.
+
+StoreAway: not now (no answer, loading, read only, out of memory, …). StoreRefused: it will go on refusing.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from proxy.errors import StoreAway, StoreError, StoreRefused
+from proxy.store.address import Address
+
+OLDEST_MAJOR = 7  # scripts with a shebang are refused as a whole when the server is full or a replica, from 7.0 on
+CLOSE_SECONDS = 1.0
+AWAY = frozenset(
+    (
+        *("ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY"),
+        *("SUPERSEDED", "TRYAGAIN", "UNBLOCKED"),
+    )
+)
+REFUSED = frozenset(("DENIED", "NOAUTH", "NOPERM", "WRONGPASS"))
+
+log = logging.getLogger(__name__)
+
+
+class CommandFailed(StoreRefused):
+    """The store answered a command with an error that repeating will not mend. `code` is its first word."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Wire:
+    """An open connection. One command at a time; after StoreAway it is of no use any more."""
+
+    def __init__(self, address: Address, connection: AbstractConnection) -> None:
+        self._address = address
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, address: Address, seconds: float) -> "Wire":
+        """Connect, log in and look at the server. Raises StoreAway, or StoreRefused if it cannot serve as a store."""
+        wire: Wire | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await address.connection(seconds)
+                wire = cls(address, connection)
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await wire._check_server()
+        except BaseException as error:
+            address.failed()
+            if wire is not None:
+                await wire.close()
+            if isinstance(error, TimeoutError):
+                raise StoreAway(f"store {address.shown}: no answer within {seconds:g} s") from None
+            if isinstance(error, RedisError | OSError | EOFError):
+                raise failure(error, address) from None
+            raise
+        return wire
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._connection.disconnect()
+        except (RedisError, OSError, TimeoutError):
+            pass  # it is gone either way
+
+    def pack(self, *arguments: bytes | str | int) -> list[bytes]:
+        """A command as bytes, for `send`."""
+        return self._connection.pack_command(*arguments)
+
+    async def call(self, *arguments: bytes | str | int) -> Any:
+        """One command. The answer is made of bytes, integers, lists and None."""
+        return await self.send(self.pack(*arguments))
+
+    async def send(self, command: list[bytes]) -> Any:
+        """The same for a command that is packed."""
+        try:
+            await self._connection.send_packed_command(command, check_health=False)
+            return await self._connection.read_response(disable_decoding=True, timeout=math.inf)
+        except (RedisError, OSError) as error:
+            raise failure(error, self._address) from None
+
+    async def _check_server(self) -> None:
+        try:
+            answer = await self.call("INFO")
+        except StoreRefused as refused:
+            if getattr(refused, "code", "") != "NOPERM":
+                raise
+            log.warning(
+                "store %s: INFO is not allowed, so version and maxmemory-policy stay unchecked", self._address.shown
+            )
+            return
+        problem = unfit(info_of(answer))
+        if problem:
+            raise StoreRefused(f"store {self._address.shown}: {problem}")
+
+
+def info_of(answer: bytes) -> dict[str, str]:
+    """INFO's lines by name."""
+    lines = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def unfit(info: Mapping[str, str]) -> str | None:
+    """Why a server that says this of itself cannot be the store."""
+    version = info.get("redis_version", "")
+    major = version.partition(".")[0]
+    if major.isdecimal() and int(major) < OLDEST_MAJOR:
+        return f"the server is Redis {version}; it must be Redis {OLDEST_MAJOR} or newer, or Valkey"
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        return (
+            f"maxmemory-policy is {policy}: the server would throw budgets away when it is full; "
+            "set it to noeviction (CONFIG SET maxmemory-policy noeviction)"
+        )
+    return None
+
+
+def failure(error: Exception, address: Address) -> StoreError:
+    """What a foreign error means. The text names the store without its password."""
+    text = " ".join(str(error).split())
+    code = getattr(error, "status_code", None) or text.partition(" ")[0]
+    where = f"store {address.shown}"
+    if isinstance(error, InvalidResponse):
+        return StoreRefused(f"{where}: this is no Redis server")
+    if isinstance(error, AuthenticationError | AuthorizationError) or code in REFUSED:
+        return CommandFailed(f"{where} refuses us: {text}", code)
+    if isinstance(error, ResponseError):
+        if code == "MOVED":
+            return _moved(text, address)
+        if code in AWAY:
+            return StoreAway(f"{where}: {text if text.startswith(code) else f'{code} {text}'}")
+        return CommandFailed(f"{where}: {text}", code)
+    if isinstance(error, RedisConnectionError | OSError | EOFError | RedisError):
+        return StoreAway(f"{where}: {text or type(error).__name__}")
+    raise error
+
+
+def _moved(text: str, address: Address) -> StoreError:
+    """`MOVED slot host:port`: in a cluster, the place to ask."""
+    if not address.is_cluster:
+        return StoreRefused(f"store {address.shown} is part of a cluster: write redis+cluster:// in redis_url")
+    host, _, port = text.rpartition(" ")[2].rpartition(":")
+    address.moved(host, int(port))
+    return StoreAway(f"store {address.shown}: the keys live at {host}:{port}")

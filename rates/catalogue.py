@@ -1,0 +1,188 @@
+"""The catalogue: which card prices a model at a provider, in a tier, at a moment, and how sure that is.
+
+Cards lie in layers: a user's files over the shipped cards over the imported ones. Where a user's card holds, it
+wins for its tier and its period; elsewhere the layer below holds. Inside a layer, the cards of an id follow each
+other without overlap and without gap: an open card ends where the next card of its model begins.
+
+Invariant: a price is found for the id itself, for the alias of a listed family, for the fine-tune that a checkpoint
+belongs to, or for a fine-tune's own base; never for a neighbouring date, snapshot, tier or provider, and never for a
+fine-tune at its base's price. Otherwise: NotPriced, which says what is missing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Literal
+
+from rates.card_file import read_card_file
+from rates.errors import NotPriced
+from rates.layer import Layer, Listed, lay
+from rates.model_name import ModelName
+from rates.rate_card import RateCard, tier_named
+
+Provenance = Literal["exact", "family", "override", "imported"]
+
+_SHIPPED = Path(__file__).parent / "cards"
+_MEMO_SIZE = 4096
+_MEMO_TEXT = 256  # characters: an id is the caller's text, and may be as long as a body
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A card, and how it was found. `assumed`: whether this card held at that moment is assumed.
+
+    Whether a RATE of the card is assumed depends on the usage: `Charge.assumed` says it.
+    """
+
+    card: RateCard
+    provenance: Provenance
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One candidate: what is found before the card was checked, and after. Made once, so that find makes nothing."""
+
+    card: RateCard
+    checked: datetime
+    before: Found
+    after: Found
+
+
+class Catalogue:
+    """Immutable for its users. Build a new one to reload: what this one has found stays true."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+        self._by_id = {card.id: card for layer in layers for card in layer.cards}
+        self._memo: dict[tuple[str, str, str | None], tuple[_Span, ...]] = {}
+
+    def find(self, name: ModelName, *, provider: str, tier: str | None, at: datetime) -> Found:
+        """The card in force `at` (aware). A provider that the id itself names wins. Raises NotPriced."""
+        key = (name.text, provider, tier)
+        spans = self._memo.get(key)
+        if spans is None:
+            spans = self._spans(name, name.provider or provider, tier_named(tier))
+            if len(name.text) <= _MEMO_TEXT:
+                if len(self._memo) >= _MEMO_SIZE:
+                    self._memo.clear()
+                self._memo[key] = spans
+        for span in spans:
+            card = span.card
+            if card.effective_from <= at and (card.effective_to is None or at < card.effective_to):
+                return span.after if at >= span.checked else span.before
+        raise NotPriced(_no_date(name, spans, at))
+
+    def knows(self, name: ModelName, provider: str) -> bool:
+        """Is there a card for this model, whatever the tier and the date?"""
+        return any(self._listed(name, name.provider or provider))
+
+    def shutdown(self, name: ModelName, provider: str) -> date | None:
+        """The day from which the provider says that the model stops answering."""
+        for _, listed in self._listed(name, name.provider or provider):
+            for card in reversed(listed.cards):
+                if card.shutdown is not None:
+                    return card.shutdown
+        return None
+
+    def card(self, card_id: str) -> RateCard | None:
+        """The card of an id that stands in a ledger."""
+        return self._by_id.get(card_id)
+
+    def __iter__(self) -> Iterator[RateCard]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def _listed(self, name: ModelName, provider: str) -> Iterator[tuple[Layer, Listed]]:
+        """What lists the model, best first: the nearest id, and of an id the upper layer."""
+        for candidate in _candidates(name):
+            for layer in self._layers:
+                listed = layer.index.get((provider, name.fine_tuned, candidate))
+                if listed is not None:
+                    yield layer, listed
+
+    def _spans(self, name: ModelName, provider: str, tier: str) -> tuple[_Span, ...]:
+        listings = list(self._listed(name, provider))
+        if not listings:
+            raise NotPriced(self._why_unknown(name, provider))
+        spans = [
+            _span(card, _provenance(name, layer, listed))
+            for layer, listed in listings
+            for card in listed.cards
+            if card.tier == tier
+        ]
+        if not spans:
+            offered = dict.fromkeys(card.tier for _, listed in listings for card in listed.cards)
+            raise NotPriced(f"{provider} has no {tier} rate for {_shown(name)}; its cards have: {', '.join(offered)}")
+        return tuple(spans)
+
+    def _why_unknown(self, name: ModelName, provider: str) -> str:
+        who = f"{_shown(name)} at {provider}"
+        if name.form == "azure-checkpoint":
+            return f"no card prices {who}: a checkpoint's id does not name its base"
+        if name.form == "legacy":
+            return f"no card prices {who}: fine-tunes of this form ended on 2024-01-04"
+        if name.variant is not None:
+            return f"no card prices {who}: nothing is known of its variant"
+        if name.fine_tuned:
+            return f"no card prices {who}: no rate for fine-tunes of {name.base[:80]!r}, and never its base's price"
+        family = [
+            listed
+            for layer in self._layers
+            if (listed := layer.index.get((provider, False, name.base_model))) is not None
+        ]
+        if name.snapshot is not None and family:
+            return f"no card lists {who}: a snapshot is never priced as its family {name.base_model}"
+        return f"no card prices {who}"
+
+
+def load_catalogue(extra_files: Sequence[Path] = ()) -> Catalogue:
+    """The shipped cards and a user's own files over them. Raises CatalogueError; then nothing has changed."""
+    shipped = lay("shipped", [sheet for path in sorted(_SHIPPED.glob("*.toml")) for sheet in read_card_file(path)])
+    imported = lay(
+        "imported", [sheet for path in sorted(_SHIPPED.glob("imported/*.toml")) for sheet in read_card_file(path)]
+    )
+    user = lay("override", [sheet for path in extra_files for sheet in read_card_file(path)], below=shipped)
+    return Catalogue([user, shipped, imported])
+
+
+def _candidates(name: ModelName) -> tuple[str, ...]:
+    """The ids under which a model may be listed, nearest first."""
+    if name.variant is not None or name.form in ("plain", "legacy", "azure-checkpoint"):
+        return (name.canonical,)
+    if name.checkpoint is not None:
+        return (name.canonical, name.without_checkpoint, name.base)
+    return (name.canonical, name.base)
+
+
+def _provenance(name: ModelName, layer: Layer, listed: Listed) -> Provenance:
+    if layer.kind != "shipped":
+        return layer.kind
+    whole = name.form != "ft" or (bool(name.organisation) and name.suffix is not None and bool(name.id))
+    return "family" if listed.alias or name.checkpoint is not None or not whole else "exact"
+
+
+def _span(card: RateCard, provenance: Provenance) -> _Span:
+    return _Span(
+        card=card,
+        checked=datetime.combine(card.checked, time(), UTC),
+        before=Found(card, provenance, assumed="effective_from" in card.assumed),
+        after=Found(card, provenance, assumed=False),
+    )
+
+
+def _no_date(name: ModelName, spans: Sequence[_Span], at: datetime) -> str:
+    first = min(span.card.effective_from for span in spans)
+    tier = spans[0].card.tier
+    if at < first:
+        return f"no {tier} rate for {_shown(name)} at {at.isoformat()}: its first card begins {first.date()}"
+    return f"no {tier} rate for {_shown(name)} at {at.isoformat()}: its cards have ended"
+
+
+def _shown(name: ModelName) -> str:
+    """An id as it may stand in a message: one line, of a bounded length."""
+    shown = name.text if name.text.isprintable() else ascii(name.text)[1:-1]
+    return shown if len(shown) <= 120 else shown[:117] + "..."

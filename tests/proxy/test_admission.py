@@ -1,0 +1,187 @@
+"""Admission: which accounts, how much, and which answer when it cannot be."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from proxy.admission import Admission, Denied, Learned, Rules, mint_entry_id
+from proxy.budgets import ANONYMOUS, Account, BudgetBook, budget_from
+from proxy.config import BudgetConfig, Config
+from proxy.errors import StoreAway
+from proxy.metering import RequestFacts
+from proxy.store import Refusal, Store
+from rates import load_catalogue
+
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FINE_TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
+
+
+@dataclass
+class FakeStore:
+    """Remembers what was asked of it and answers as it was told."""
+
+    refusal: Refusal | None = None
+    away: bool = False
+    held: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    later: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    checked: list[str] = field(default_factory=list)
+
+    async def hold(self, entry_id: str, holds: Sequence[tuple[Account, int]]) -> Refusal | None:
+        if self.away:
+            raise StoreAway("away")
+        self.held[entry_id] = [(account.budget.name, nanos) for account, nanos in holds]
+        return self.refusal
+
+    def hold_later(self, entry_id: str, holds: Sequence[tuple[Account, int]]) -> None:
+        self.later[entry_id] = [(account.budget.name, nanos) for account, nanos in holds]
+
+    async def check(self, accounts: Sequence[Account]) -> Refusal | None:
+        if self.away:
+            raise StoreAway("away")
+        self.checked += [account.budget.name for account in accounts]
+        return self.refusal
+
+
+def budget(name: str, **fields: object) -> BudgetConfig:
+    return BudgetConfig(**{"name": name, "limit_nanos": 10**9, "period": "month", **fields})  # type: ignore[arg-type]
+
+
+def rules(*budgets: BudgetConfig, **fields: object) -> Rules:
+    config = Config(data_dir=Path("/data"), budgets=budgets, **fields)  # type: ignore[arg-type]
+    return Rules(config, load_catalogue(), BudgetBook([budget_from(each) for each in budgets]))
+
+
+def admission(store: FakeStore, learned: Learned | None = None) -> Admission:
+    return Admission(cast("Store", store), learned or Learned())
+
+
+def facts(model: str | None = "gpt-4o-mini", **fields: object) -> RequestFacts:
+    return RequestFacts(**{"model": model, "prompt_tokens": 1000, "max_output_tokens": 500, **fields})  # type: ignore[arg-type]
+
+
+async def test_a_refusing_budget_is_asked_and_the_hold_is_the_asked_models_rate() -> None:
+    store = FakeStore()
+
+    admitted = await admission(store).admit(rules(budget("all")), "e1", ANONYMOUS, facts(FINE_TUNED), AT)
+
+    # 1,000 at $0.30 and 500 at $1.20 a million
+    assert store.held == {"e1": [("all", 900_000)]}
+    assert [account.key for account in admitted.accounts] == ["all/2026-11"]
+
+
+async def test_without_a_refusing_budget_the_hold_travels_along() -> None:
+    store = FakeStore()
+
+    await admission(store).admit(rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts(), AT)
+
+    assert (store.held, store.later) == ({}, {"e1": [("all", 450_000)]})
+
+
+async def test_without_any_budget_the_store_is_not_asked() -> None:
+    store = FakeStore(away=True)
+
+    admitted = await admission(store).admit(rules(), "e1", ANONYMOUS, facts("unheard-of"), AT)
+
+    assert (admitted.accounts, store.later) == ((), {})
+
+
+async def test_a_request_without_a_limit_holds_the_default_output() -> None:
+    store = FakeStore()
+
+    await admission(store).admit(
+        rules(budget("all"), default_output_tokens=2000), "e1", ANONYMOUS, facts(max_output_tokens=None, n=2), AT
+    )
+
+    assert store.held == {"e1": [("all", 1000 * 150 + 2 * 2000 * 600)]}
+
+
+async def test_budgets_match_the_alias_its_snapshots_the_models_table_and_what_served_lately() -> None:
+    learned = Learned()
+    learned.note("router", "gpt-4.1-2025-04-14")
+    book = rules(
+        budget("alias", model="gpt-4o-mini", on_exceed="alert"),
+        budget("snapshot", model="gpt-4o-mini-2024-*", on_exceed="alert"),
+        budget("mapped", model=f"{FINE_TUNED[:20]}*", on_exceed="alert"),
+        budget("served", model="gpt-4.1-*", on_exceed="alert"),
+        models={"my-deployment": FINE_TUNED},
+    )
+    store = FakeStore()
+
+    for model in ("gpt-4o-mini", "my-deployment", "router"):
+        await admission(store, learned).admit(book, model, ANONYMOUS, facts(model), AT)
+
+    assert {key: [name for name, _ in held] for key, held in store.later.items()} == {
+        "gpt-4o-mini": ["alias", "snapshot"],
+        "my-deployment": ["mapped"],
+        "router": ["served"],
+    }
+
+
+async def test_a_refusal_says_how_much_of_how_much_and_until_when() -> None:
+    configured = rules(budget("acme-monthly", limit_nanos=500 * 10**9))
+    account = configured.book.matching(ANONYMOUS, (), None, AT)[0]
+    store = FakeStore(refusal=Refusal(account, "budget_exceeded", 500 * 10**9, 0))
+
+    with pytest.raises(Denied) as denied:
+        await admission(store).admit(configured, "e1", ANONYMOUS, facts(), AT)
+
+    assert denied.value.reason == "budget_exceeded"
+    assert denied.value.message == "budget acme-monthly: $500.00 of $500.00 used; resets 2026-12-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("model", ["unheard-of", None, "ft:gpt-5-mini-2025-08-07:acme::abc"])
+async def test_what_has_no_price_is_refused_under_a_refusing_budget_or_where_the_operator_says_so(
+    model: str | None,
+) -> None:
+    for configured, name in ((rules(budget("all")), "all"), (rules(unpriced="refuse"), None)):
+        with pytest.raises(Denied) as denied:
+            await admission(FakeStore()).admit(configured, "e1", ANONYMOUS, facts(model), AT)
+        assert (denied.value.reason, denied.value.budget) == ("model_not_priced", name)
+
+
+async def test_with_the_store_away_only_a_strict_budget_stands_in_the_way() -> None:
+    store = FakeStore(away=True)
+    await admission(store).admit(rules(budget("lax")), "e1", ANONYMOUS, facts(), AT)
+
+    strict = rules(budget("lax"), budget("strict", on_store_loss="refuse"))
+    for attempt in (
+        admission(store).admit(strict, "e1", ANONYMOUS, facts(), AT),
+        admission(store).admit_unmetered(strict, "e1", ANONYMOUS, AT, spends=True),
+    ):
+        with pytest.raises(Denied) as denied:
+            await attempt
+        assert (denied.value.reason, denied.value.budget) == ("store_unavailable", "strict")
+
+
+async def test_an_unmetered_request_is_checked_only_when_it_can_spend() -> None:
+    store = FakeStore()
+    configured = rules(budget("all"), budget("watch", on_exceed="alert"))
+
+    await admission(store).admit_unmetered(configured, "e1", ANONYMOUS, AT, spends=False)
+    assert store.checked == []
+    await admission(store).admit_unmetered(configured, "e1", ANONYMOUS, AT, spends=True)
+    assert store.checked == ["all"]
+
+
+def test_entry_ids_are_uuid7_and_sort_by_time() -> None:
+    ids = [mint_entry_id(AT + timedelta(milliseconds=number)) for number in range(100)]
+
+    assert ids == sorted(ids)
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(7, uuid.RFC_4122)}
+    assert int(ids[0].replace("-", "")[:12], 16) == int(AT.timestamp() * 1000)
+
+
+def test_learned_names_are_few_and_only_those_that_differ() -> None:
+    learned = Learned()
+    learned.note("a", "a")
+    learned.note(None, "b")
+    learned.note("gpt-4o", None)
+    for number in range(5000):
+        learned.note(f"asked-{number}", "served")
+
+    assert [learned.served_for(name) for name in ("a", "gpt-4o", "asked-0", "asked-4999")] == [None, None, None, "served"]

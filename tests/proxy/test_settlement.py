@@ -1,0 +1,179 @@
+"""Settlement: a reading becomes an entry at the served model's rate, on the budgets that its names match."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from proxy.admission import Admitted, Learned, Rules
+from proxy.budgets import ANONYMOUS, Account, BudgetBook, budget_from
+from proxy.config import BudgetConfig, Config
+from proxy.ledger import LedgerEntry
+from proxy.metering import Reading
+from proxy.metrics import Metrics
+from proxy.settlement import Settled, Settlement
+from proxy.store import Store
+from rates import Usage, load_catalogue
+
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FINE_TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
+USAGE = Usage(input=1000, output=500)
+
+
+@dataclass
+class FakeStore:
+    settled: list[tuple[LedgerEntry, list[str]]] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+
+    def settle(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
+        self.settled.append((entry, [account.key for account in accounts]))
+
+    def release(self, entry_id: str) -> None:
+        self.released.append(entry_id)
+
+
+class Bench:
+    """A settlement with a fake store and real metrics, cards and budgets."""
+
+    def __init__(self, *budgets: BudgetConfig, **fields: object) -> None:
+        config = Config(data_dir=Path("/data"), budgets=budgets, **fields)  # type: ignore[arg-type]
+        self.rules = Rules(config, load_catalogue(), BudgetBook([budget_from(each) for each in budgets]))
+        self.store = FakeStore()
+        self.registry = CollectorRegistry()
+        self.learned = Learned()
+        self.settlement = Settlement(cast("Store", self.store), Metrics(self.registry), self.learned)
+
+    def settle(self, asked: str | None, reading: Reading) -> LedgerEntry:
+        accounts = self.rules.book.matching(ANONYMOUS, [asked] if asked else (), None, AT)
+        settled: Settled = self.settlement.charge(
+            Admitted("e1", AT, ANONYMOUS, asked, accounts, self.rules),
+            "chat/completions",
+            reading,
+            upstream_status=200,
+            client_request_id="c1",
+            latency_ms=7,
+        )
+        self.settlement.settle(settled)
+        return settled.entry
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"taximeter_{name}", labels)
+
+
+def reading(
+    model: str | None,
+    usage: Usage = USAGE,
+    status: Literal["reported", "estimated", "presumed", "failed"] = "reported",
+    reason: str | None = None,
+    tier: str | None = None,
+) -> Reading:
+    return Reading(status, reason, model, usage, tier, "chatcmpl-1")
+
+
+def budget(name: str, **fields: object) -> BudgetConfig:
+    return BudgetConfig(**{"name": name, "limit_nanos": 10**9, "period": "month", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "nanos", "provenance"),
+    [
+        (FINE_TUNED, FINE_TUNED, 900_000, "exact"),
+        ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", 450_000, "exact"),
+        ("gpt-4o-mini", None, 450_000, "family"),
+    ],
+)
+def test_the_served_model_is_priced_and_the_asked_one_where_none_is_named(
+    asked: str, served: str | None, nanos: int, provenance: str
+) -> None:
+    entry = Bench(budget("all")).settle(asked, reading(served))
+
+    assert (entry.cost_nanos, entry.provenance, entry.status) == (nanos, provenance, "reported")
+    assert (entry.asked_model, entry.served_model) == (asked, served or asked)
+    assert [(moved.budget, moved.period, moved.nanos) for moved in entry.moved] == [("all", "all/2026-11", nanos)]
+    assert (entry.upstream_id, entry.client_request_id, entry.at) == ("chatcmpl-1", "c1", "2026-11-21T12:00:00.000Z")
+
+
+def test_the_models_table_decides_over_what_the_response_says() -> None:
+    azure = "gpt-4o-mini-2024-07-18.ft-0123456789abcdef0123456789abcdef"
+    bench = Bench(models={"acme-classifier": azure})
+
+    entry = bench.settle("acme-classifier", reading("gpt-4o-mini-2024-07-18"))
+
+    assert entry.served_model == azure
+    assert entry.card is not None
+    assert entry.card.startswith("azure")
+
+
+def test_what_no_card_prices_keeps_its_tokens_and_costs_none() -> None:
+    bench = Bench(budget("all", on_exceed="alert"))
+
+    entry = bench.settle("ft:gpt-5-mini-2025-08-07:acme::abc", reading("ft:gpt-5-mini-2025-08-07:acme::abc"))
+
+    assert (entry.cost_nanos, entry.status, entry.card, entry.moved) == (None, "unpriced", None, ())
+    assert entry.usage == {"input": 1000, "output": 500}
+    assert bench.value("unpriced_requests_total", model="ft:gpt-5-mini-2025-08-07:acme::abc") == 1
+
+
+def test_a_failed_attempt_costs_nothing_and_is_an_entry() -> None:
+    bench = Bench(budget("all"))
+
+    entry = bench.settle("gpt-4o-mini", reading(None, Usage(), "failed"))
+
+    assert (entry.cost_nanos, entry.status, entry.moved) == (0, "failed", ())
+    assert len(bench.store.settled) == 1
+
+
+def test_a_budget_that_only_the_served_name_matches_is_charged_and_a_wrong_guess_is_not() -> None:
+    bench = Bench(budget("guessed", model="gpt-4o-2024-11-20"), budget("served", model="gpt-4o-2024-08-06"))
+
+    entry = bench.settle("gpt-4o", reading("gpt-4o-2024-08-06"))
+
+    assert [moved.budget for moved in entry.moved] == ["served"]
+    assert bench.learned.served_for("gpt-4o") == "gpt-4o-2024-08-06"
+
+
+def test_the_served_tier_is_charged() -> None:
+    entry = Bench().settle("gpt-4o-mini", reading("gpt-4o-mini-2024-07-18", tier="priority"))
+
+    assert (entry.tier, entry.cost_nanos) == ("priority", 1000 * 250 + 500 * 1000)
+
+
+def test_metrics_show_tokens_cost_and_the_baseline_beside_a_fine_tune() -> None:
+    bench = Bench()
+    bench.settle(FINE_TUNED, reading(FINE_TUNED))
+    who = {"owner": "anonymous", "model": FINE_TUNED, "base_model": "gpt-4o-mini", "fine_tuned": "true"}
+
+    assert bench.value("tokens_total", kind="input", **who) == 1000
+    assert bench.value("tokens_total", kind="output", **who) == 500
+    assert bench.value("cost_dollars_total", **who) == pytest.approx(0.0009)
+    assert bench.value("baseline_cost_dollars_total", model=FINE_TUNED, baseline="gpt-4o-mini-2024-07-18") == (
+        pytest.approx(0.00045)
+    )
+    assert bench.value("model_last_used_timestamp_seconds", model=FINE_TUNED) == AT.timestamp()
+    assert bench.value("model_shutdown_timestamp_seconds", model=FINE_TUNED) == (
+        datetime(2027, 1, 14, tzinfo=UTC).timestamp()
+    )
+
+
+def test_a_configured_baseline_replaces_the_base_model() -> None:
+    bench = Bench(baseline={FINE_TUNED: "gpt-4o"})
+
+    bench.settle(FINE_TUNED, reading(FINE_TUNED))
+
+    assert bench.value("baseline_cost_dollars_total", model=FINE_TUNED, baseline="gpt-4o") == pytest.approx(0.0075)
+
+
+def test_estimated_and_presumed_requests_are_counted() -> None:
+    bench = Bench()
+
+    bench.settle("gpt-4o-mini", reading(None, USAGE, "estimated", "client_left"))
+    presumed = bench.settle("gpt-4o-mini", reading(None, Usage(input=1000), "presumed", "no_answer"))
+
+    assert bench.value("estimated_requests_total", reason="client_left") == 1
+    assert bench.value("presumed_requests_total") == 1
+    assert bench.value("presumed_cost_dollars_total") == pytest.approx(0.00015)
+    assert presumed.cost_nanos == 150_000
