@@ -29,7 +29,7 @@ real: $(VENV)/dev
 	bash tests/real/setup.sh
 
 dashboard: $(VENV)/dev
-	$(BIN)/python grafana/dashboard.py
+	$(BIN)/python grafana/dashboard.py > grafana/dashboards/taximeter.json
 
 clean:
 	rm -rf $(VENV) dist build

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.metrics_core import Metric
 
 from rates import ModelName
 from rates.money import to_usd
@@ -158,6 +159,13 @@ class Metrics:
 
     def shutdown(self, model: str, at: float) -> None:
         self._shutdown.labels(model).set(at)
+
+
+def declared_families() -> list[Metric]:
+    """Every family, without samples."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    return [Metric(family.name, family.documentation, family.type) for family in registry.collect()]
 
 
 def _dollars(nanos: int) -> float:

@@ -3,6 +3,9 @@
 import os
 from collections.abc import Generator
 
+# Imported before any test runs: its plugin imports it late, in the middle of a report, where CPython 3.11's AST
+# constructor can trip over its own recursion count (https://github.com/python/cpython/issues/106905).
+import hypothesis  # noqa: F401
 import pytest
 
 NO_SKIP = os.environ.get("TAXIMETER_TEST_NO_SKIP") == "1"

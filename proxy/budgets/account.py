@@ -21,6 +21,8 @@ class Account:
     series: str = field(init=False, repr=False, compare=False)
     """What all accounts of this budget in this period have in common: the key without the owner."""
     key: str = field(init=False, repr=False, compare=False)
+    ends_at: int | None = field(init=False, repr=False, compare=False)
+    """The end of the period as Unix seconds; None: it never ends."""
 
     def __post_init__(self) -> None:
         if self.budget.per_owner != (self.owner_identity is not None):
@@ -29,6 +31,8 @@ class Account:
             )
         series = f"{_encoded(self.budget.name)}/{_encoded(self.period.id)}"
         object.__setattr__(self, "series", series)
+        end = self.period.end
+        object.__setattr__(self, "ends_at", None if end is None else int(end.timestamp()))
         owner = self.owner_identity
         object.__setattr__(self, "key", series if owner is None else f"{series}/{_encoded(owner)}")
 

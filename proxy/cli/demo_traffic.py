@@ -73,7 +73,7 @@ class City:
 @asynccontextmanager
 async def demo_city(directory: Path) -> AsyncIterator[City]:
     """Everything running, and `/readyz` says so."""
-    async with ScriptedUpstream(chunk_seconds=0.002) as upstream:
+    async with ScriptedUpstream(chunk_seconds=0.01) as upstream:
         file = directory / "taximeter.toml"
         file.write_text(_configuration(directory, upstream.url))
         city = City(load_config({"config": str(file)}, environ={}, with_upstream_key=False), upstream)

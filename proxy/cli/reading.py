@@ -5,6 +5,7 @@ An embedded store that `serve` runs is attached to and left running; else it is 
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ _TIMEOUT = 10.0  # seconds an answer may take: a person waits, no request does
 
 def with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     """Do some work with the store. Raises StoreAway or StoreRefused when it cannot be used."""
+    # What the store's rooms would log to an operator is raised here, and told in one line.
+    logging.getLogger("proxy").addHandler(logging.NullHandler())
     with contextlib.ExitStack() as stack:
         url = config.redis_url or stack.enter_context(embedded_store(config.data_dir))
         return asyncio.run(_opened(url, work))

@@ -18,9 +18,9 @@ _TOKENS_PER_IMAGE = 1445
 # Audio: about 10 tokens a second; a second of MP3 at 64 kbit/s is 10,700 characters of base64, of WAV more.
 _AUDIO_CHARACTERS_PER_TOKEN = 1000
 
-_BASE64 = rb"[A-Za-z0-9+/=\\_-]*+"
-_DATA_URL = re.compile(rb";base64," + _BASE64)
-_AUDIO = re.compile(rb'"data"[ \t\n\r]*+:[ \t\n\r]*+"(' + _BASE64 + rb")")
+_BASE64 = rb"[A-Za-z0-9+/=\\_-]"
+_DATA_URL = re.compile(rb";base64," + _BASE64 + rb"*+")
+_AUDIO = re.compile(rb'"data"[ \t\n\r]*+:[ \t\n\r]*+"(' + _BASE64 + rb"{256,}+)")
 
 _ASCII = bytes(range(0x80))
 _ASCII_AND_CONTINUATION = bytes(range(0xC0))

@@ -7,15 +7,14 @@ member `"usage": null` in each other event. Both go; every other byte stays.
 import re
 
 from proxy.metering.json_members import scan_object
-from proxy.metering.sse import BOM, comments_of, data_lines
+from proxy.metering.sse import BOM, DataLine, comments_of, data_lines
 
 _USAGE = b"usage"
-# `,"usage":null` at the end of the JSON of a block of one line. Where the JSON is valid, an unescaped quote is a
+# `"usage":null` at the end of the JSON of a block of one line. Where the JSON is valid, an unescaped quote is a
 # delimiter of a string; counted from the closing brace, these are a key's own. So this is a member of the outermost
-# object and nothing inside a string. What has blanks or a new line before its comma is left to the scanner.
-# (`obfuscation` is what OpenAI pads its chunks with, after the usage.)
+# object and nothing inside a string. (`obfuscation` is what OpenAI pads its chunks with, after the usage.)
 _LAST_MEMBER = re.compile(
-    rb'(?<![ \t:]),[ \t]*+"usage"[ \t]*+:[ \t]*+null'
+    rb'"usage"[ \t]*+:[ \t]*+null'
     rb'(?=(?:[ \t]*+,[ \t]*+"obfuscation"[ \t]*+:[ \t]*+"[^"\\]*+")?[ \t]*+\}(?:\n\n|\r\n\r\n)\Z)'
 )
 
@@ -26,11 +25,18 @@ def without_event(block: bytes) -> bytes:
 
 
 def cut_last_member(block: bytes) -> bytes | None:
-    """The block without its `"usage": null`, where that stands in the usual place and can be cut without a parse."""
-    if block.count(_USAGE) != 1 or not block.startswith(b"data:"):
+    """The block without its `"usage": null`, where that stands in the usual place and can be cut without a parse.
+
+    None when it does not; a blank or a line end before the comma is for the scanner, too.
+    """
+    at = block.find(b'"usage"')
+    found = _LAST_MEMBER.match(block, at) if at >= 0 else None
+    if found is None or not block.startswith(b"data:"):
         return None
-    found = _LAST_MEMBER.search(block)
-    return None if found is None else block[: found.start()] + block[found.end() :]
+    before = block[:at].rstrip(b" \t")
+    if not before.endswith(b",") or before.endswith((b" ,", b"\t,", b"\n,", b"\r,", b":,")):
+        return None
+    return before[:-1] + block[found.end() :]
 
 
 def without_null_usage(block: bytes) -> bytes:
@@ -39,7 +45,7 @@ def without_null_usage(block: bytes) -> bytes:
     payload = b"\n".join([block[line.value : line.value_end] for line in lines])
     kept: list[bytes] = []
     position = 0
-    for start, end in _in_block(_null_usage(payload), block):
+    for start, end in _in_block(_null_usage(payload), lines):
         kept.append(block[position:start])
         position = end
     return b"".join([*kept, block[position:]])
@@ -65,14 +71,13 @@ def _null_usage(payload: bytes) -> list[tuple[int, int]]:
     return cuts
 
 
-def _in_block(cuts: list[tuple[int, int]], block: bytes) -> list[tuple[int, int]]:
+def _in_block(cuts: list[tuple[int, int]], lines: list[DataLine]) -> list[tuple[int, int]]:
     r"""Ranges of the joined data as ranges of the block: a \n in it stands for a line end and the next field's name.
 
     A line of another kind between two data lines stays, and so does the seam around it.
     """
     ranges: list[tuple[int, int]] = []
     offset = 0  # in the joined data
-    lines = data_lines(block)
     for index, line in enumerate(lines):
         length = line.value_end - line.value
         following = lines[index + 1] if index + 1 < len(lines) else None

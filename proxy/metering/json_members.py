@@ -15,8 +15,9 @@ BLANKS = b" \t\n\r"
 _BLANK = rb"[ \t\n\r]*+"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _INSIDE = rb'[^"\[\]{}]++|' + _STRING
-# Values nested no deeper than this are skipped in one step: a chat chunk with all its logprobs is 9 deep.
-_DEPTH = 12
+# Deeper than any request or chunk of sense (a chunk with all its logprobs is 9 deep). Brackets without end must not
+# take time without end: what is deeper is not looked into.
+_DEPTH = 64
 
 
 def _container(depth: int) -> bytes:
@@ -27,10 +28,11 @@ def _container(depth: int) -> bytes:
 
 
 _OPENING = re.compile(_BLANK + rb"\{" + _BLANK)
-_KEY = re.compile(rb"(" + _STRING + rb")" + _BLANK + rb":" + _BLANK, re.DOTALL)
-_VALUE = re.compile(_STRING + rb'|[^ \t\n\r",:\[\]{}]++|' + _container(_DEPTH), re.DOTALL)
-_NEXT = re.compile(_BLANK + rb"([,}])" + _BLANK)
-_RUN = re.compile(rb"(?:" + _INSIDE + rb"|" + _container(_DEPTH) + rb")*+", re.DOTALL)
+_MEMBER = re.compile(
+    rb"(%b)%b:%b(%b|[^ \t\n\r\",:\[\]{}]++|%b)%b([,}])%b"
+    % (_STRING, _BLANK, _BLANK, _STRING, _container(_DEPTH), _BLANK, _BLANK),
+    re.DOTALL,
+)
 
 _TEXT = msgspec.json.Decoder(str)
 
@@ -57,7 +59,7 @@ class Object(NamedTuple):
 
 
 def scan_object(data: bytes) -> Object | None:
-    """The object that `data` is, or None when it is something else, or more than one thing, or cut off."""
+    """The object that `data` is, or None when it is something else, more than one thing, cut off, or too deep."""
     opened = _OPENING.match(data)
     if opened is None:
         return None
@@ -68,39 +70,17 @@ def scan_object(data: bytes) -> Object | None:
         closing = position
     else:
         while True:
-            key = _KEY.match(data, position)
-            end = None if key is None else _end_of_value(data, key.end())
-            after = None if end is None else _NEXT.match(data, end)
-            if key is None or end is None or after is None:
+            member = _MEMBER.match(data, position)
+            if member is None:
                 return None
-            members.append(Member(_plain(key.group(1)), position, key.end(), end))
-            if after.group(1) == b"}":
-                closing = after.start(1)
+            members.append(Member(_plain(member.group(1)), position, *member.span(2)))
+            if member.group(3) == b"}":
+                closing = member.start(3)
                 break
-            position = after.end()
+            position = member.end()
     if data[closing + 1 :].strip(BLANKS):
         return None
     return Object(opening, closing, tuple(members))
-
-
-def _end_of_value(data: bytes, position: int) -> int | None:
-    value = _VALUE.match(data, position)
-    if value is not None:
-        return value.end()
-    if data[position : position + 1] not in (b"[", b"{"):
-        return None
-    # Deeper than _DEPTH: count the brackets that the pattern could not pair.
-    depth = 0
-    while position < len(data):
-        depth += 1 if data[position] in b"[{" else -1
-        position += 1
-        if depth == 0:
-            return position
-        run = _RUN.match(data, position)
-        position = run.end() if run is not None else position
-        if data[position : position + 1] not in (b"[", b"{", b"]", b"}"):
-            return None
-    return None
 
 
 def _plain(quoted: bytes) -> bytes:

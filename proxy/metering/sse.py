@@ -14,8 +14,8 @@ MAX_EVENT = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 """May stand at the very start of a stream; it is not part of the first line."""
 
-# Two line ends in a row. Atomic: a \r\n is never taken for two of them.
-_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?:\r\n|\r|\n)")
+# The end of two line ends in a row. Of the four pairs of \r and \n only \r\n is a single line end.
+_BLANK_LINE = re.compile(rb"\n\n|[\r\n]\r\n?")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BEFORE_LAST = 3  # bytes of a blank line that can have come before its last one
 
@@ -91,7 +91,8 @@ class EventCutter:
         return rest
 
     def _block(self, block: bytes) -> Piece:
-        return Piece(Kind.EVENT if len(block) <= self._max_event else Kind.UNREAD, block)
+        size = len(block) - block.endswith(b"\r\n")  # the \n may come late: it must not decide
+        return Piece(Kind.EVENT if size <= self._max_event else Kind.UNREAD, block)
 
     def _finish_held(self, data: bytes, pieces: list[Piece]) -> bytes:
         """Cut off the block that was begun before, if it ends here. Returns what comes after it."""
@@ -107,13 +108,13 @@ class EventCutter:
 
     def _pass_on(self, passed: bytes, data: bytes, pieces: list[Piece]) -> bytes:
         """Pass on the block that is too large, up to its end. Returns what comes after it."""
-        found = _BLANK_LINE.search(passed + data)
+        found = _end_of_blank_line(passed + data, 0)
         if found is None:
             if data:
                 pieces.append(Piece(Kind.UNREAD, data))
                 self._passed = (passed + data)[-_BEFORE_LAST:]
             return b""
-        end = found.end() - len(passed)
+        end = found - len(passed)
         pieces.append(Piece(Kind.UNREAD, data[:end]))
         self._passed = None
         return data[end:]
@@ -164,5 +165,12 @@ def _end_of_block(data: bytes | bytearray, begin: int, search_from: int) -> int 
     """Where the block that starts at `begin` ends, or None when its blank line is not there."""
     if data[begin] in b"\r\n":  # a blank line by itself
         return begin + (2 if data.startswith(b"\r\n", begin) else 1)
+    return _end_of_blank_line(data, search_from)
+
+
+def _end_of_blank_line(data: bytes | bytearray, search_from: int) -> int | None:
+    end = data.find(b"\n\n", search_from)
+    if data.find(b"\r", search_from, len(data) if end < 0 else end) < 0:  # by far the most
+        return None if end < 0 else end + 2
     found = _BLANK_LINE.search(data, search_from)
-    return found.end() if found is not None else None
+    return None if found is None else found.end()

@@ -7,7 +7,7 @@ at all: one absurd quantity makes the usage `BAD`, and the reading an estimate.
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -53,9 +53,9 @@ class Reader:
 
     read_reply: Callable[[bytes], Said | None]
     read_event: Callable[[bytes], Said | None]
-    text_of_reply: Callable[[bytes], Iterator[str]]
-    text_of_event: Callable[[bytes], Iterator[str]]
-    text_of_part: Callable[[bytes], Iterator[str]]
+    text_of_reply: Callable[[bytes], Iterable[str]]
+    text_of_event: Callable[[bytes], Iterable[str]]
+    text_of_part: Callable[[bytes], Iterable[str]]
 
 
 class _Reply(msgspec.Struct):
@@ -74,8 +74,29 @@ class _Choices(msgspec.Struct):
     choices: Any = None
 
 
+class _PlainDelta(msgspec.Struct):
+    """The deltas of nearly all events. `role` is not text."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+
+
+class _PlainChoice(msgspec.Struct):
+    delta: _PlainDelta | None = None
+
+
+class _PlainEvent(msgspec.Struct):
+    choices: list[_PlainChoice] = []
+
+
 _REPLY = msgspec.json.Decoder(_Reply)
 _EVENT = msgspec.json.Decoder(_Event)
+_PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
 _CHOICES = msgspec.json.Decoder(_Choices)
 _ANY = msgspec.json.Decoder()
 _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
@@ -194,7 +215,7 @@ def _part(details: dict[str, Any], name: str) -> int:
 
 def _quantity(value: object) -> int:
     """A whole number in range. 12.0 is 12; 12.5, "12", true, -1 and null are not believed."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_QUANTITY:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_QUANTITY:
         raise _NotBelieved
     if value != int(value):
         raise _NotBelieved
@@ -210,12 +231,22 @@ def _finishes(choices: bytes) -> bool:
     return isinstance(decoded, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in decoded)
 
 
-def _reply_text(data: bytes) -> Iterator[str]:
+def _reply_text(data: bytes) -> Iterable[str]:
     return _texts(data, "message")
 
 
-def _event_text(data: bytes) -> Iterator[str]:
-    return _texts(data, "delta")
+def _event_text(data: bytes) -> Iterable[str]:
+    try:
+        plain = _PLAIN_EVENT.decode(data)
+    except (ValueError, RecursionError):  # more than plain text, or not what is expected
+        return _texts(data, "delta")
+    deltas = [choice.delta for choice in plain.choices if choice.delta is not None]
+    return [
+        text
+        for delta in deltas
+        for text in (delta.content, delta.refusal, delta.reasoning_content, delta.reasoning)
+        if text is not None
+    ]
 
 
 def _texts(data: bytes, name: str) -> Iterator[str]:

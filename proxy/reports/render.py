@@ -4,6 +4,7 @@ On a terminal: colours and folding to its width. Anywhere else, or with NO_COLOR
 as it needs to be. Never more than what the sheet says: text from outside cannot move the cursor or add markup.
 """
 
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -31,14 +32,49 @@ def show(sheet: Sheet, file: TextIO | None = None, *, styled: bool | None = None
         return
     terminal = out.isatty()
     colours = terminal and not no_color() if styled is None else styled
-    blocks = _can_write("█▒░", out)
+    blocks = _can_write("█▒░─", out)
     cells = [[_text(cell, blocks) for cell in row] for row in sheet.rows]
     total = None if sheet.total is None else [_text(cell, blocks) for cell in sheet.total]
-    needed, least = _widths(sheet.columns, [*cells, *([total] if total else [])])
-    width = max(least, shutil.get_terminal_size().columns) if terminal else max(needed, 200)
+    notes = [escaped(note) for note in sheet.notes]
+    if terminal or colours:
+        lines = _folded(sheet.columns, cells, total, notes, colours=colours, ruled=colours and blocks)
+    else:
+        lines = [*_aligned(sheet.columns, cells, total), *notes]
+    for line in lines:
+        out.write(line.rstrip() + "\n")  # a table pads its last column
+
+
+def _aligned(columns: Sequence[Column], cells: list[list[Text]], total: list[Text] | None) -> list[str]:
+    """One line a row: for a pipe, and for tens of thousands of rows."""
+    if not columns:
+        return []
+    rows = [[Text(column.title) for column in columns], *cells, *([total] if total else [])]
+    widths = [max(row[position].cell_len for row in rows) for position in range(len(columns))]
+    lines = []
+    for row in rows:
+        parts = []
+        for column, width, cell in zip(columns, widths, row, strict=True):
+            blanks = " " * (width - cell.cell_len)
+            parts.append(blanks + cell.plain if column.number else cell.plain + blanks)
+        lines.append((" " * _GAP).join(parts))
+    return lines
+
+
+def _folded(
+    columns: Sequence[Column],
+    cells: list[list[Text]],
+    total: list[Text] | None,
+    notes: list[str],
+    *,
+    colours: bool,
+    ruled: bool,
+) -> list[str]:
+    """For a terminal: words are folded to its width; if that is not enough, the terminal wraps the lines."""
+    least = _least_width(columns, [*cells, *([total] if total else [])])
+    drawn = io.StringIO()
     console = Console(
-        file=out,
-        width=width,
+        file=drawn,
+        width=max(least, shutil.get_terminal_size().columns),
         force_terminal=colours,
         color_system="auto" if colours else None,
         no_color=not colours,
@@ -46,14 +82,17 @@ def show(sheet: Sheet, file: TextIO | None = None, *, styled: bool | None = None
         markup=False,
         emoji=False,
     )
-    if sheet.columns:
-        console.print(_table(sheet.columns, cells, total, colours=colours))
-    for note in sheet.notes:
-        console.print(Text(escaped(note)), soft_wrap=not terminal)
+    if columns:
+        console.print(_table(columns, cells, total, ruled=ruled))
+    for note in notes:
+        console.print(Text(note))
+    return drawn.getvalue().splitlines()
 
 
-def _table(columns: Sequence[Column], cells: list[list[Text]], total: list[Text] | None, *, colours: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD if colours else None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+def _table(columns: Sequence[Column], cells: list[list[Text]], total: list[Text] | None, *, ruled: bool) -> Table:
+    # The box puts one blank of its own between columns.
+    box, padding = (SIMPLE_HEAD, _GAP - 1) if ruled else (None, _GAP)
+    table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, padding, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
             Text(column.title),
@@ -69,14 +108,13 @@ def _table(columns: Sequence[Column], cells: list[list[Text]], total: list[Text]
     return table
 
 
-def _widths(columns: Sequence[Column], rows: list[list[Text]]) -> tuple[int, int]:
-    """How wide the table is when nothing folds, and when words fold as far as they may."""
-    needed = least = 0
+def _least_width(columns: Sequence[Column], rows: list[list[Text]]) -> int:
+    """How wide the table is when words fold as far as they may, and nothing else does."""
+    least = 0
     for position, column in enumerate(columns):
-        width = max([len(column.title), *(row[position].cell_len for row in rows)]) + _GAP
-        needed += width
-        least += width if column.number or column.whole else min(width, _FOLDED_WIDTH + _GAP)
-    return needed, least
+        width = max([len(column.title), *(row[position].cell_len for row in rows)])
+        least += _GAP + (width if column.number or column.whole else min(width, _FOLDED_WIDTH))
+    return least
 
 
 def _text(cell: Cell, blocks: bool) -> Text:

@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxy.budgets import Account, Budget, BudgetBook, period_at
 from proxy.errors import StoreError
-from proxy.metrics import dollars
+from proxy.metrics import declared_families, dollars
 from proxy.store import Standing, Store
 from rates.money import to_usd
 
@@ -40,6 +40,7 @@ class Ops:
     def __init__(self, state: State, metrics_dir: Path) -> None:
         self._state = state
         self._metrics_dir = metrics_dir
+        self._declared = declared_families()
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -69,8 +70,11 @@ class Ops:
         except (StoreError, TimeoutError):
             up = False
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(self._metrics_dir))  # type: ignore[no-untyped-call]
-        registry.register(_Fixed([_store_up(up), *(budget_gauges(standings) if up else ())]))
+        counted = list(MultiProcessCollector(None, str(self._metrics_dir)).collect())  # type: ignore[no-untyped-call]
+        present = {family.name for family in counted}
+        # A metric is announced before it is first counted, so that a query of it finds a type and no typing error.
+        counted += [family for family in self._declared if family.name not in present]
+        registry.register(_Fixed([*counted, _store_up(up), *(budget_gauges(standings) if up else ())]))
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
 
     async def _store_answers(self) -> bool:

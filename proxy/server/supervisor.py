@@ -175,6 +175,8 @@ class Supervisor:
             log.error("worker %d (pid %d) ended with %s: it is replaced", slot, worker.pid, _ending(code))
             if time.monotonic() - started < CRASH_PAUSE:
                 await asyncio.sleep(CRASH_PAUSE)
+                if self._stopping.is_set():
+                    return
             ready = await self._spawn(slot)
             if not await _said_ready(ready):
                 log.error("the new worker %d did not become ready", slot)
@@ -184,6 +186,7 @@ class Supervisor:
         for worker in workers:
             with contextlib.suppress(ProcessLookupError):
                 worker.terminate()
+        self._listener.close()  # the last one that holds it open: who comes now is refused instead of left waiting
         deadline = 2 * self._config.drain_seconds + KILL_SECONDS
         try:
             async with asyncio.timeout(deadline):

@@ -20,6 +20,7 @@ if connection[1] ~= ARGV[6] then
   return redis.error_reply('SUPERSEDED another connection of this writer is newer')
 end
 local number = connection[2] or '0'
+local has_ledger
 
 -- a > b for decimal strings without leading zeros.
 local function greater(a, b)
@@ -56,20 +57,21 @@ local function add(account, expires_at, series, owner, is_there, amount, held)
   redis.call('INCRBY', COMMITTED .. key, amount)
   if held ~= '0' or not is_there then redis.call('INCRBY', HELD .. key, held) end
   if is_there then return end
-  if owner ~= '' then redis.call('SADD', OWNERS .. series, owner) end
+  if owner ~= '' then redis.pcall('SADD', OWNERS .. series, owner) end -- a list for people: never in money's way
   if expires_at == '' then return end
   redis.call('EXPIREAT', COMMITTED .. key, expires_at)
   redis.call('EXPIREAT', HELD .. key, expires_at)
   if owner ~= '' then redis.call('EXPIREAT', OWNERS .. series, expires_at) end
 end
 
--- Gives back what is held under this id, if anything is. An account that has expired meanwhile stays away.
-local function drop(id)
+-- Gives back what is held under this id, if anything is. An account that has expired meanwhile stays away; `there`
+-- names some that have not.
+local function drop(id, there)
   local record = redis.call('HGET', holds, id)
   if not record then return end
   redis.call('HDEL', holds, id)
   for amount, key in record:gmatch('(%d+) ([^\n]+)') do
-    if redis.call('EXISTS', COMMITTED .. key, HELD .. key) == 2 then
+    if there and there[key] or redis.call('EXISTS', COMMITTED .. key, HELD .. key) == 2 then
       redis.call('DECRBY', COMMITTED .. key, amount)
       redis.call('DECRBY', HELD .. key, amount)
     end
@@ -142,10 +144,12 @@ local function settle(before, this, charge)
   for _, value in ipairs(redis.call('HMGET', sums, unpack(fields))) do
     if value and (not value:find('^%-?%d+$') or greater(value, CEILING)) then error(sums .. ' has a sum that is full', 0) end
   end
-  redis.call('XLEN', ledger) -- fails where the key is no stream
-  drop(id)
-  for i, account in ipairs(accounts) do
-    add(account, account[2], account[3], account[4], values[2 * i - 1] and values[2 * i], amount, '0')
+  if not has_ledger then has_ledger = redis.call('XLEN', ledger) end -- fails where the key is no stream
+  local there = {}
+  for i, account in ipairs(accounts) do there[account[1]] = values[2 * i - 1] and values[2 * i] end
+  drop(id, there)
+  for _, account in ipairs(accounts) do
+    add(account, account[2], account[3], account[4], there[account[1]], amount, '0')
   end
   for i, field in ipairs(fields) do redis.call('HINCRBY', sums, field, quantities[2 * i]) end
   redis.call('XADD', ledger, '*', 'e', line)

@@ -13,6 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable
 from contextlib import suppress
+from itertools import count
 from typing import TypeVar
 
 from proxy.errors import StoreAway, StoreError, StoreRefused
@@ -20,11 +21,12 @@ from proxy.store import keys
 from proxy.store.address import Address
 from proxy.store.operations import Asked, Charge, Check, Hold, Refusal, Release, packed
 from proxy.store.pending import BATCH, Pending
-from proxy.store.script import Script
-from proxy.store.wire import CommandFailed, Wire
+from proxy.store.script import Script, ScriptFailed
+from proxy.store.wire import Wire
 
 HANDSHAKE_SECONDS = 2.0  # at least: a server that was stopped answers late, and each new attempt costs it something
-IDLE_SECONDS = 5.0  # after so long without work, see whether the store is still there
+LOOK_SECONDS = 0.5  # without work: see whether the other side has closed the connection
+PING_EVERY = 10  # looks: see whether the store still answers
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 
 log = logging.getLogger(__name__)
@@ -204,8 +206,9 @@ class OrderedConnection:
                 continue
             try:
                 answers = await self._within(script.apply(packed(batch)))
-            except CommandFailed as error:
-                self.pending.failed(str(error))
+            except ScriptFailed as error:
+                if not self.pending.failed(str(error)):
+                    raise StoreAway(str(error)) from None
                 continue
             self._pause = FIRST_PAUSE
             if not self.pending.answered(answers):
@@ -220,13 +223,18 @@ class OrderedConnection:
             raise StoreAway(f"store {self._address.shown}: no answer within {self._timeout:g} s") from None
 
     async def _rest(self, wire: Wire) -> None:
-        """Until there is work. A connection that rests long is tried, so that a lost store is noticed."""
+        """Until there is work. A store that is lost meanwhile is noticed."""
         self._work.clear()
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                await self._work.wait()
-        except TimeoutError:
-            await self._within(wire.call("PING"))
+        for look in count(1):
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._work.wait()
+            except TimeoutError:
+                await wire.look()
+                if look % PING_EVERY == 0:
+                    await self._within(wire.call("PING"))
+            else:
+                return
 
     def _away(self, error: StoreError) -> None:
         if not self._attempted.done():

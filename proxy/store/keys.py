@@ -3,7 +3,7 @@
 because a script changes budgets, sums, ledger and the writer's number at once.
 """
 
-from datetime import date, timedelta
+from datetime import date
 
 PREFIX = "{taximeter}:"
 
@@ -20,7 +20,7 @@ LEDGER = PREFIX + "ledger"
 CALLER_KEYS = PREFIX + "keys"
 """Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
 
-KEPT_AFTER_PERIOD = timedelta(days=90)
+KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
 WRITER_KEPT_SECONDS = 90 * 86_400  # after its last charge: as long as anything could still be sent again
 
 

@@ -67,8 +67,8 @@ class Hold(Asked):
     def __init__(self, entry_id: str, amounts: Sequence[tuple[Account, Nanos]]) -> None:
         super().__init__()
         self.entry_id = entry_id
-        self.amounts = tuple((account, max(0, min(amount, MAX_AMOUNT))) for account, amount in amounts)
-        self.payload = _raw((1, entry_id, [_hold_of(account, amount) for account, amount in self.amounts]))
+        self.amounts = amounts
+        self.payload = _raw((1, entry_id, [_hold_of(account, amount) for account, amount in amounts]))
 
     def read(self, answer: Any) -> None:
         """Tell who waits: None when the money is set aside."""
@@ -128,9 +128,12 @@ class Release:
 
 
 class Charge:
-    """A ledger entry to be applied, in its turn. The number is given when it is sent for the first time."""
+    """A ledger entry to be applied, in its turn. The number is given when it is sent for the first time.
 
-    __slots__ = ("_content", "_skipped", "entry", "number")
+    `is_skipped`: the store rejects it for ever, so that only its number counts now and its hold is dropped.
+    """
+
+    __slots__ = ("_content", "entry", "is_skipped", "number")
 
     def __init__(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
         nanos = entry.cost_nanos or 0
@@ -141,7 +144,7 @@ class Charge:
         except UnicodeEncodeError:  # half a surrogate pair, say in a header: no text, but no reason to lose a charge
             self._fill(_clean(entry), accounts, nanos)
         self.number: int | None = None
-        self._skipped = False
+        self.is_skipped = False
 
     def _fill(self, entry: LedgerEntry, accounts: Sequence[Account], nanos: Nanos) -> None:
         self.entry = entry
@@ -158,18 +161,14 @@ class Charge:
                 entry.at[:10],
                 row_of(sum_key(entry)),
                 quantities,
-                _json(entry),
+                _json(entry).decode(),  # as text: the server's MessagePack knows no bytes
             )
         )
 
     @property
     def payload(self) -> tuple[int, str, str, msgspec.Raw]:
         assert self.number is not None
-        return 5 if self._skipped else 4, str(self.number - 1), str(self.number), self._content
-
-    def skip(self) -> None:
-        """Send only that its number is used and its hold dropped: the store rejects the rest for ever."""
-        self._skipped = True
+        return 5 if self.is_skipped else 4, str(self.number - 1), str(self.number), self._content
 
 
 Operation = Hold | Release | Check | Charge
@@ -191,9 +190,9 @@ def text_of(answer: Any) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else repr(answer)
 
 
-def row_of(key: SumKey) -> bytes:
+def row_of(key: SumKey) -> str:
     """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    return _json((key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status))
+    return _json((key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)).decode()
 
 
 def _raw(payload: object) -> msgspec.Raw:
@@ -202,12 +201,15 @@ def _raw(payload: object) -> msgspec.Raw:
 
 
 def _hold_of(account: Account, amount: Nanos) -> tuple[str, ...]:
-    most = str(account.budget.limit - amount) if account.budget.refuses else ""
+    if not 0 <= amount <= MAX_AMOUNT:
+        amount = max(0, min(amount, MAX_AMOUNT))  # a hold is a guess: it is bounded, and no reason to fail a request
+    budget = account.budget
+    most = str(budget.limit - amount) if budget.refuses else ""
     return account.key, str(amount), most, *_lifetime(account)
 
 
 def _lifetime(account: Account) -> tuple[str, str, str]:
     """When its keys expire (Unix seconds; empty: never), its series, and the owner that the series lists."""
-    end = account.period.end
-    expires_at = "" if end is None else str(int((end + keys.KEPT_AFTER_PERIOD).timestamp()))
+    ends_at = account.ends_at
+    expires_at = "" if ends_at is None else str(ends_at + keys.KEPT_AFTER_PERIOD_SECONDS)
     return expires_at, account.series, account.owner_identity or ""

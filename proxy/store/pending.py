@@ -82,21 +82,27 @@ class Pending:
         self._queue.extendleft(reversed(again))
         return len(again) < len(batch)
 
-    def failed(self, why: str) -> None:
-        """The script itself failed. All but one of the batch may be innocent: from now on each travels alone."""
+    def failed(self, why: str) -> bool:
+        """The script itself failed. All but one of the batch may be innocent: from now on each travels alone.
+
+        Returns False when it is none of theirs: a charge fails of which only the number is left.
+        """
         batch = self._under_way
         if len(batch) > 1:
             self._alone = len(batch)
             self.put_back()
-            return
-        self._under_way = []
-        self._alone = max(0, self._alone - 1)
-        for operation in batch:
-            if isinstance(operation, Charge):
-                self._reject(operation, why)
-                self._queue.appendleft(operation)
-            else:
-                operation.read(why.encode())
+            return True
+        [operation] = batch
+        if isinstance(operation, Charge):
+            self.put_back()
+            if operation.is_skipped:
+                return False
+            self._reject(operation, why)
+        else:
+            self._under_way = []
+            self._alone = max(0, self._alone - 1)
+            operation.read(why.encode())
+        return True
 
     def put_back(self) -> None:
         """The connection is lost: what was under way may have been applied or not, and is sent again."""
@@ -129,9 +135,11 @@ class Pending:
         self.charges -= 1
 
     def _reject(self, charge: Charge, why: str) -> None:
+        if charge.is_skipped:
+            return
         log.error("the store rejects ledger entry %s for good; it is set aside: %s", charge.entry.id, why)
         self.set_aside.append(charge.entry)
-        charge.skip()
+        charge.is_skipped = True
 
     def _recount(self, stored: int, batch: Sequence[Operation]) -> None:
         """The store has another number than it confirmed: it was rolled back or emptied. Go on from what it has.

@@ -4,11 +4,16 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
+from proxy.errors import StoreRefused
 from proxy.store import keys
 from proxy.store.wire import CommandFailed, Wire
 
 SOURCE = files("proxy.store").joinpath("apply.lua").read_bytes()
 DIGEST = hashlib.sha1(SOURCE).hexdigest()  # noqa: S324 - the protocol's name for a script, no security
+
+
+class ScriptFailed(StoreRefused):
+    """A fault in the script itself, or operations that it cannot read. Faults of one operation are its answer."""
 
 
 class Script:
@@ -21,12 +26,20 @@ class Script:
         self._arguments = (len(names), *names, *prefixes, keys.WRITER_KEPT_SECONDS, token)
 
     async def apply(self, operations: bytes) -> list[Any]:
-        """The answers, one an operation."""
+        """The answers, one an operation. Raises ScriptFailed when it ended in the middle."""
         try:
-            answers = await self._wire.call("EVALSHA", DIGEST, *self._arguments, operations)
+            answers = await self._call("EVALSHA", DIGEST, operations)
         except CommandFailed as error:
             if error.code != "NOSCRIPT":
                 raise
-            answers = await self._wire.call("EVAL", SOURCE, *self._arguments, operations)
+            answers = await self._call("EVAL", SOURCE, operations)
         assert isinstance(answers, list)
         return answers
+
+    async def _call(self, command: str, script: str | bytes, operations: bytes) -> Any:
+        try:
+            return await self._wire.call(command, script, *self._arguments, operations)
+        except CommandFailed as error:
+            if "user_script" in str(error):  # how the server names the place of a fault in a script
+                raise ScriptFailed(str(error)) from None
+            raise

@@ -29,12 +29,20 @@ REFUSED = frozenset(("DENIED", "NOAUTH", "NOPERM", "WRONGPASS"))
 log = logging.getLogger(__name__)
 
 
-class CommandFailed(StoreRefused):
-    """The store answered a command with an error that repeating will not mend. `code` is its first word."""
+class _WithCode(StoreRefused):
+    """`code` is the first word of the server's error."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NotAllowed(_WithCode):
+    """The login is wrong, or may not do this."""
+
+
+class CommandFailed(_WithCode):
+    """The store answered a command with an error that repeating will not mend."""
 
 
 class Wire:
@@ -65,6 +73,15 @@ class Wire:
             raise
         return wire
 
+    async def look(self) -> None:
+        """Between commands: raises StoreAway when the other side has closed the connection. Sends nothing."""
+        try:
+            is_lost = await self._connection.can_read()  # nothing is to be read now but the end
+        except (RedisError, OSError) as error:
+            raise failure(error, self._address) from None
+        if is_lost:
+            raise StoreAway(f"store {self._address.shown}: the connection was closed")
+
     async def close(self) -> None:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -91,8 +108,8 @@ class Wire:
     async def _check_server(self) -> None:
         try:
             answer = await self.call("INFO")
-        except StoreRefused as refused:
-            if getattr(refused, "code", "") != "NOPERM":
+        except NotAllowed as refused:
+            if refused.code != "NOPERM":
                 raise
             log.warning(
                 "store %s: INFO is not allowed, so version and maxmemory-policy stay unchecked", self._address.shown
@@ -126,13 +143,15 @@ def unfit(info: Mapping[str, str]) -> str | None:
 
 def failure(error: Exception, address: Address) -> StoreError:
     """What a foreign error means. The text names the store without its password."""
+    while isinstance(error, RedisConnectionError) and error.args and isinstance(error.args[0], RedisError):
+        error = error.args[0]  # redis-py wraps what went wrong while it logged in
     text = " ".join(str(error).split())
     code = getattr(error, "status_code", None) or text.partition(" ")[0]
     where = f"store {address.shown}"
     if isinstance(error, InvalidResponse):
         return StoreRefused(f"{where}: this is no Redis server")
     if isinstance(error, AuthenticationError | AuthorizationError) or code in REFUSED:
-        return CommandFailed(f"{where} refuses us: {text}", code)
+        return NotAllowed(f"{where} refuses us: {text}", code)
     if isinstance(error, ResponseError):
         if code == "MOVED":
             return _moved(text, address)

@@ -4,6 +4,7 @@ aiohttp's errors end here; outside there are only UpstreamUnreachable and Upstre
 the request may have reached the upstream: that decides between "no entry" and "presumed".
 """
 
+import io
 import os
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from yarl import URL
 from proxy.errors import UpstreamTooSlow, UpstreamUnreachable
 
 MAX_HEADER = 64 * 1024  # bytes of one header line; the API's own stay far below
+LARGE_BODY = 1024 * 1024  # bytes; from there on a body is written in pieces, so that nobody else waits for it
 # Servers close idle connections: uvicorn after 5 s, most others later. Leaving earlier than they do avoids the race.
 KEEP_ALIVE_SECONDS = 4.5
 
@@ -125,7 +127,7 @@ class Upstream:
                 method,
                 URL(f"{self._origin}{self._path}{tail}", encoded=True),
                 headers=headers,
-                data=body,
+                data=io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY else body,
                 allow_redirects=False,
                 trace_request_ctx=sending,
             )

@@ -79,7 +79,7 @@ async def _settle(url: str) -> None:
     store = await Store.open(url, writer="test", timeout=5)
     acme = [Account(monthly, month), Account(each, forever, "acme")]
     store.settle(_entry("1", "acme", TUNED, 900_000, now), acme)
-    store.settle(_entry("2", "acme", "gpt-4o-mini-2024-07-18", 50_000, now), acme)
+    store.settle(_entry("2", digest, "gpt-4o-mini-2024-07-18", 50_000, now), [Account(each, forever, digest)])
     store.settle(_entry("3", digest, "mystery", None, now), [Account(each, forever, digest)])
     assert await store.close(5) == 0
 
@@ -120,8 +120,7 @@ def test_report_by_several_keys(cli: Cli, url: str) -> None:
 
     assert [[row[key] for key in ("owner", "fine_tuned", "day", "cost_nanos")] for row in json.loads(out)["rows"]] == [
         ["acme", True, _today(), 900_000],
-        ["acme", False, _today(), 50_000],
-        ["key-1a2b3c4d", False, _today(), None],
+        ["key-1a2b3c4d", False, _today(), 50_000],
     ]
 
 
@@ -149,9 +148,9 @@ def test_budgets_as_json(cli: Cli, url: str) -> None:
     assert (code, err) == (0, "")
     found: list[dict[str, Any]] = json.loads(out)["budgets"]
     assert [(row["name"], row["owner"], row["spent_usd"], row["held_usd"], row["used_ratio"]) for row in found] == [
-        ("acme-monthly", None, "0.00095", "0", 0.95),
-        ("each", "acme", "0.00095", "0", 0.095),
-        ("each", "key-1a2b3c4d", "0", "0", 0.0),
+        ("acme-monthly", None, "0.0009", "0", 0.9),
+        ("each", "acme", "0.0009", "0", 0.09),
+        ("each", "key-1a2b3c4d", "0.00005", "0", 0.005),
         ("each-new", None, "0", "0", 0.0),
         ("nothing", None, "0", "0", None),
     ]
@@ -164,8 +163,8 @@ def test_budgets_for_people(cli: Cli, url: str) -> None:
     code, out, err = cli("budgets", "--redis-url", url)
 
     assert (code, err) == (0, "")
-    assert "███████████████████░" in out
-    assert "95.0%" in out
+    assert " ██████████████████░░ " in out
+    assert "90.0%" in out
     assert "(none yet)" in out
 
 

@@ -1,5 +1,7 @@
 """Every stream on file: one right reading and the same output, however it is cut; never a wrong one, wherever it ends."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,7 +139,7 @@ def test_json_that_calls_itself_a_stream_is_passed_on_and_estimated() -> None:
 @given(data=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=6), hide=st.booleans())
 def test_any_bytes_pass(data: bytes, cuts: list[int], hide: bool) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    reading, seen = run([data[low:high] for low, high in zip(edges, edges[1:], strict=False)], hide=hide)
+    reading, seen = run([data[low:high] for low, high in pairwise(edges)], hide=hide)
     assert (reading.status, seen) == ("estimated", data)
 
 

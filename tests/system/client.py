@@ -1,6 +1,7 @@
 """A plain HTTP client for the tests: what came, byte for byte, and whether it came whole."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 KEY = "sk-test-0123456789"
 HEADERS = {"authorization": f"Bearer {KEY}"}
@@ -42,7 +44,12 @@ class Client:
         self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         async with self._session.request(
-            method, url, data=body, headers=HEADERS if headers is None else headers, allow_redirects=False
+            # A file, as aiohttp warns of large bodies of plain bytes.
+            method,
+            URL(url, encoded=True),  # as it stands: %2F stays %2F
+            data=io.BytesIO(body) if body is not None and len(body) > 2**20 else body,
+            headers=HEADERS if headers is None else headers,
+            allow_redirects=False,
         ) as response:
             pieces, broken = [], False
             try:

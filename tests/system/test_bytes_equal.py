@@ -5,8 +5,6 @@ import json
 import random
 from typing import Any
 
-import pytest
-
 from tests.fakes.replay import Recording, ReplayUpstream
 from tests.system.client import Answer, Client, client
 from tests.system.harness import FINE_TUNED, Start, chat
@@ -41,7 +39,6 @@ def request_for(number: int, chance: random.Random, *, streamed: bool) -> tuple[
     return method, f"{path}{where}&after=a%20b+c&x", b'{"input": "x"}' if method == "POST" else None
 
 
-@pytest.mark.slow
 async def test_a_thousand_replies_and_streams(start: Start) -> None:
     chance = random.Random(4711)
     recordings: list[tuple[Recording, bool]] = []

@@ -5,8 +5,6 @@ import random
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from proxy.cli.demo_upstream import ScriptedUpstream
 from rates.money import usd_text
 from tests.system.client import Client, client
@@ -47,7 +45,6 @@ async def send_all(http: Client, base_url: str, bodies: list[dict[str, Any]]) ->
     return await asyncio.gather(*(one(body) for body in bodies))
 
 
-@pytest.mark.slow
 async def test_a_thousand_requests_add_up(start: Start, upstream: ScriptedUpstream) -> None:
     budgets = [
         {"name": "all", "limit_usd": "1000", "period": "month"},

@@ -25,7 +25,6 @@ async def genuine() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
 
 
-@pytest.mark.slow
 async def test_tokens_are_those_of_the_server(start: Start, genuine: str) -> None:
     # Priced as a fine-tuned model, so that its tokens turn into money.
     budget = {"name": "tuned", "limit_usd": "1", "period": "month", "fine_tuned": True}

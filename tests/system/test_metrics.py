@@ -183,7 +183,9 @@ def children_of(parent: int) -> list[int]:
 
 
 async def test_types_and_help(start: Start, upstream: ScriptedUpstream) -> None:
-    async with start(upstream.url, budget=[BUDGET]) as meter:
+    async with start(upstream.url, budget=[BUDGET]) as meter, client() as http:
+        await http.chat(meter.base_url, chat(FINE_TUNED))
+        await meter.scrape_until(settled(1))
         reply = await get(f"{meter.ops_url}/metrics")
         missing = await get(f"{meter.ops_url}/nothing-here")
     assert reply.headers["content-type"].startswith("text/plain")

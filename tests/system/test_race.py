@@ -5,8 +5,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from proxy.cli.demo_upstream import ScriptedUpstream
 from rates.money import usd_text
 from tests.system.client import client
@@ -18,7 +16,6 @@ REQUESTS = 500
 LIMIT = "0.006"
 
 
-@pytest.mark.slow
 async def test_never_above_the_limit(tmp_path: Path, upstream: ScriptedUpstream, redis7: Redis7) -> None:
     upstream.chunk_seconds = 0.005  # streams overlap
     budget = {"name": "shared", "limit_usd": LIMIT, "period": "month", "fine_tuned": True}

@@ -1,0 +1,132 @@
+"""chat_usage: disjoint quantities that add up, or not believed at all."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.metering.usage_readers import BAD, CHAT, chat_usage
+from rates.usage import MAX_QUANTITY, Usage
+
+
+def told(prompt: Any = 10, completion: Any = 5, into: Any = None, out: Any = None, **more: Any) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "prompt_tokens_details": into,
+        "completion_tokens_details": out,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (told(), Usage(input=10, output=5)),
+        (told(0, 0), Usage()),
+        (told(12.0, 3.0), Usage(input=12, output=3)),
+        (told(MAX_QUANTITY, 0), Usage(input=MAX_QUANTITY)),
+        (told(into={"cached_tokens": 4}), Usage(input=6, cached_input=4, output=5)),
+        (told(into={"cached_tokens": None}), Usage(input=10, output=5)),
+        (
+            told(into={"cached_tokens": 4, "cache_write_tokens": 3}),
+            Usage(input=3, cached_input=4, cache_write=3, output=5),
+        ),
+        # Parts larger than the whole are cut: cached to the prompt, writes to what is not cached.
+        (told(into={"cached_tokens": 99}), Usage(cached_input=10, output=5)),
+        (told(into={"cached_tokens": 8, "cache_write_tokens": 8}), Usage(cached_input=8, cache_write=2, output=5)),
+        # Audio and images are the prompt's other parts; cached tokens lie in its text first.
+        (told(into={"audio_tokens": 4, "image_tokens": 3}), Usage(input=3, audio_input=4, image_input=3, output=5)),
+        (
+            told(into={"audio_tokens": 4, "image_tokens": 3, "cached_tokens": 8}),
+            Usage(cached_input=3, cached_audio_input=4, cached_image_input=1, image_input=2, output=5),
+        ),
+        (told(into={"audio_tokens": 99, "image_tokens": 99}), Usage(audio_input=10, output=5)),
+        (told(out={"audio_tokens": 2, "reasoning_tokens": 3}), Usage(input=10, output=3, audio_output=2)),
+        (told(out={"audio_tokens": 99}), Usage(input=10, audio_output=5)),
+        # Reasoning is inside the completion, unless the total says that it comes on top.
+        (told(out={"reasoning_tokens": 5}, total_tokens=15), Usage(input=10, output=5)),
+        (told(out={"reasoning_tokens": 7}, total_tokens=15), Usage(input=10, output=5)),
+        (told(out={"reasoning_tokens": 7}, total_tokens=22), Usage(input=10, output=12)),
+        (told(total_tokens="many", unknown=[1]), Usage(input=10, output=5)),
+    ],
+)
+def test_parts_are_disjoint(usage: Any, expected: Usage) -> None:
+    assert chat_usage(usage) == expected
+
+
+@pytest.mark.parametrize("number", [-1, 12.5, MAX_QUANTITY + 1, 1e300, float("nan"), float("inf"), "5", True, [], {}])
+def test_one_absurd_number_makes_all_unbelievable(number: Any) -> None:
+    assert chat_usage(told(number)) == BAD
+    assert chat_usage(told(completion=number)) == BAD
+    assert chat_usage(told(into={"cached_tokens": number})) == BAD
+    assert chat_usage(told(out={"reasoning_tokens": number})) == BAD
+
+
+@pytest.mark.parametrize("usage", [told(None), told(completion=None), told(into=[1]), told(out="x"), [], "x", 3, False])
+def test_half_of_it_is_not_believed(usage: Any) -> None:
+    assert chat_usage(usage) == BAD
+
+
+@pytest.mark.parametrize("usage", [None, {}, told(None, None)])
+def test_nothing_said(usage: Any) -> None:
+    assert chat_usage(usage) is None
+
+
+QUANTITY = st.integers(0, 50)
+
+
+@given(prompt=QUANTITY, completion=QUANTITY, parts=st.lists(QUANTITY, min_size=6, max_size=6))
+def test_the_parts_add_up_to_the_whole(prompt: int, completion: int, parts: list[int]) -> None:
+    cached, written, audio, image, reasoning, spoken = parts
+    into = {"cached_tokens": cached, "cache_write_tokens": written, "audio_tokens": audio, "image_tokens": image}
+    out = {"reasoning_tokens": reasoning, "audio_tokens": spoken}
+    usage = chat_usage(told(prompt, completion, into, out, total_tokens=prompt + completion))
+    assert isinstance(usage, Usage)
+    quantities = usage.as_dict()
+    assert all(quantity > 0 for quantity in quantities.values())
+    outputs = quantities.pop("output", 0) + quantities.pop("audio_output", 0)
+    assert (sum(quantities.values()), outputs) == (prompt, completion)
+
+
+@pytest.mark.parametrize(
+    ("message", "texts"),
+    [
+        ('{"content":"a"}', ["a"]),
+        ('{"content":"a","refusal":"b","reasoning_content":"c","reasoning":"d"}', ["a", "b", "c", "d"]),
+        ('{"role":"assistant","content":null}', []),
+        ('{"content":[{"type":"text","text":"a"},{"type":"x"},3]}', ["a"]),
+        ('{"content":"a","tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}},5,{}]}', ["a", "f", "{}"]),
+        ('{"tool_calls":null,"function_call":{"name":"f","arguments":"x"}}', ["f", "x"]),
+        ('{"audio":{"id":"1","transcript":"t"}}', ["t"]),
+        ('{"content":5,"refusal":{},"tool_calls":"x","audio":[]}', []),
+        ('{"content":"a","logprob":NaN}', ["a"]),
+        ('{"content":"\\ud800"}', ["?"]),
+        ("5", []),
+    ],
+)
+def test_text_is_what_the_model_wrote(message: str, texts: list[str]) -> None:
+    assert list(CHAT.text_of_event(f'{{"choices":[{{"delta":{message}}}]}}'.encode())) == texts
+    assert list(CHAT.text_of_reply(f'{{"choices":[{{"message":{message}}}]}}'.encode())) == texts
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"[]", b"{}", b'{"choices":5}', b'{"choices":[5,null]}', b'{"choices":null}']
+)
+def test_no_text(data: bytes) -> None:
+    assert list(CHAT.text_of_event(data)) == list(CHAT.text_of_reply(data)) == list(CHAT.text_of_part(data)) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "texts"),
+    [
+        (b'{"choices":[{"message":{"content":"a b', ["a b"]),
+        (b'{"content" : "a\\n\\u00e9\\u00', ["a\né"]),
+        (b'{"content":"a\\', ["a"]),
+        (b'{"content":"a","refusal":null,"arguments":"{\\"content\\":\\"x\\"}"', ["a", '{"content":"x"}']),
+        (b'{"content":"\xe6\x97', ["\ufffd"]),
+    ],
+)
+def test_text_of_a_reply_that_is_cut_off(part: bytes, texts: list[str]) -> None:
+    assert list(CHAT.text_of_part(part)) == texts

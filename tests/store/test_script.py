@@ -1,0 +1,244 @@
+"""The script against a plain model of it, and what a repeated or missing call makes of the numbers."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from proxy.budgets import Account
+from proxy.store import keys
+from proxy.store.operations import Charge, Hold, Operation, Release, packed
+from proxy.store.script import SOURCE, Script
+from tests.store.cases import TODAY, account, entry
+from tests.store.servers import Server
+
+BIG = 2**53
+ACCOUNTS = (
+    account("total", limit=100, period="total"),
+    account("month", limit=60),
+    account("alert", limit=10, refuses=False),
+    account("each", limit=40, owner="acme"),
+    account("big", limit=BIG + 1, period="total"),
+)
+STARTS = {"big": BIG - 50}  # so that sums cross 2^53, where doubles have holes
+
+
+class Caller:
+    """Calls the script as a connection does, without one."""
+
+    def __init__(self, client: redis.Redis, writer: str = "w") -> None:
+        self._client = client
+        self._arguments = Script(None, writer, "token")._arguments  # type: ignore[arg-type]
+        client.hset(keys.writer(writer), "token", "token")
+
+    def call(self, *operations: Operation) -> list[Any]:
+        answers = self._client.eval(SOURCE.decode(), *self._arguments, packed(operations))
+        assert isinstance(answers, list)
+        return answers
+
+
+def charge(number: int, id: str, cost: int | None, accounts: list[Account]) -> Charge:
+    made = Charge(entry(id, cost), accounts)
+    made.number = number
+    return made
+
+
+@pytest.fixture
+def caller(raw: redis.Redis) -> Caller:
+    return Caller(raw)
+
+
+def test_numbers_apply_in_turn_and_once(caller: Caller, raw: redis.Redis) -> None:
+    one, two, three = (charge(number, f"e{number}", 10, [ACCOUNTS[0]]) for number in (1, 2, 3))
+    assert caller.call(two) == [[b"0".decode()]]
+    assert caller.call(one, one, three, two, three) == [0, 1, ["1"], 0, 0]
+    assert caller.call(one, two, three) == [1, 1, 1]
+    assert raw.get(keys.committed(ACCOUNTS[0].key)) == "30"
+    assert raw.xlen(keys.LEDGER) == 3
+    assert raw.hgetall(keys.sums(TODAY)).items() >= {}.items()
+
+
+def test_a_batch_that_comes_again_changes_nothing(caller: Caller, raw: redis.Redis) -> None:
+    batch: list[Operation] = [
+        Hold("a", [(ACCOUNTS[0], 10), (ACCOUNTS[1], 10)]),
+        Hold("b", [(ACCOUNTS[0], 20)]),
+        charge(1, "a", 5, [ACCOUNTS[0], ACCOUNTS[1]]),
+        Release("b"),
+        Hold("c", [(ACCOUNTS[0], 30)]),
+        charge(2, "d", 7, [ACCOUNTS[0]]),
+    ]
+
+    def everything() -> dict[str, Any]:
+        found: dict[str, Any] = {key: raw.dump(key) for key in raw.scan_iter() if not key.endswith(keys.LEDGER)}
+        return {**found, "ledger": raw.xlen(keys.LEDGER)}
+
+    raw.connection_pool.connection_kwargs["decode_responses"] = False
+    assert caller.call(*batch) == [0, 0, 0, 0, 0, 0]
+    held = raw.get(keys.held(ACCOUNTS[0].key)), raw.get(keys.committed(ACCOUNTS[0].key)), raw.xlen(keys.LEDGER)
+    assert caller.call(*batch) == [0, 0, 1, 0, 0, 1]
+    assert caller.call(*batch[2:]) == [1, 0, 0, 1]
+    again = raw.get(keys.held(ACCOUNTS[0].key)), raw.get(keys.committed(ACCOUNTS[0].key)), raw.xlen(keys.LEDGER)
+    assert held == again
+
+
+def test_numbers_of_any_length_are_compared_as_numbers(caller: Caller) -> None:
+    for number in range(1, 12):
+        assert caller.call(charge(number, f"e{number}", 1, [])) == [0]
+    assert caller.call(charge(9, "e9", 1, [])) == [1]
+    assert caller.call(charge(100, "e100", 1, [])) == [["11"]]
+
+
+def test_an_operation_that_does_not_exist_is_answered(caller: Caller, raw: redis.Redis) -> None:
+    import msgspec
+
+    answers = raw.eval(SOURCE.decode(), *caller._arguments, msgspec.msgpack.encode([[99, "x"], [2, "none"]]))
+    assert isinstance(answers, list)
+    assert "attempt to call" in answers[0]
+    assert answers[1] == 0
+
+
+@dataclass
+class Model:
+    """What the store should have."""
+
+    spent: dict[str, int] = field(default_factory=dict)
+    holds: dict[str, list[tuple[Account, int]]] = field(default_factory=dict)
+    number: int = 0
+    lines: int = 0
+
+    def held(self, of: Account) -> int:
+        return sum(amount for holds in self.holds.values() for each, amount in holds if each is of)
+
+    def committed(self, of: Account) -> int:
+        return self.spent.get(of.key, 0) + self.held(of)
+
+
+amounts = st.one_of(st.integers(0, 60), st.sampled_from([0, 1, BIG, BIG + 1, 10**16]))
+some_accounts = st.lists(st.sampled_from(ACCOUNTS), min_size=1, unique_by=lambda each: each.key)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Holds, releases and charges in any order, repeated, too early, and sent again with what came before."""
+
+    client: redis.Redis
+    ids = Bundle("ids")
+
+    @initialize()
+    def start(self) -> None:
+        self.client.flushall()
+        self.caller = Caller(self.client)
+        self.model = Model()
+        self.last: list[Operation] = []
+        for name, spent in STARTS.items():
+            [of] = [each for each in ACCOUNTS if each.budget.name == name]
+            self.client.set(keys.committed(of.key), str(spent))
+            self.client.set(keys.held(of.key), "0")
+            self.model.spent[of.key] = spent
+
+    def call(self, *operations: Operation) -> list[Any]:
+        self.last = list(operations)
+        return self.caller.call(*operations)
+
+    @rule(target=ids, number=st.integers(0, 12))
+    def new_id(self, number: int) -> str:
+        return f"e{number}"
+
+    @rule(id=ids, accounts=some_accounts, amount=amounts)
+    def hold(self, id: str, accounts: list[Account], amount: int) -> None:
+        holds = [(each, amount) for each in accounts]
+        [answer] = self.call(Hold(id, holds))
+        model = self.model
+        refusing = [
+            position
+            for position, each in enumerate(accounts)
+            if each.budget.refuses and model.committed(each) + amount > each.budget.limit
+        ]
+        if id in model.holds:
+            assert answer == 0
+        elif refusing:
+            assert [int(number) for number in answer] == [
+                number
+                for position in refusing
+                for number in (position, model.committed(accounts[position]), model.held(accounts[position]))
+            ]
+        else:
+            assert answer == 0
+            model.holds[id] = holds
+
+    @rule(id=ids)
+    def release(self, id: str) -> None:
+        assert self.call(Release(id)) == [0]
+        self.model.holds.pop(id, None)
+
+    @rule(id=ids, accounts=some_accounts, cost=st.one_of(st.none(), amounts))
+    def settle(self, id: str, accounts: list[Account], cost: int | None) -> None:
+        self.model.number += 1
+        assert self.call(charge(self.model.number, id, cost, accounts)) == [0]
+        self.model.holds.pop(id, None)
+        self.model.lines += 1
+        for each in accounts:
+            self.model.spent[each.key] = self.model.spent.get(each.key, 0) + (cost or 0)
+
+    @rule(id=ids, ahead=st.integers(2, 4))
+    def settle_too_early(self, id: str, ahead: int) -> None:
+        number = self.model.number
+        assert self.call(charge(number + ahead, id, 10, [ACCOUNTS[0]])) == [[str(number)]]
+
+    @rule()
+    def lose_the_reply(self) -> None:
+        """The same calls again. A hold that comes again after its charge is dropped with it."""
+        if self.last and isinstance(self.last[0], Release | Charge):
+            self.caller.call(*self.last)
+            if isinstance(self.last[0], Charge) and (self.last[0].number or 0) <= self.model.number:
+                self.model.holds.pop(self.last[0].entry.id, None)
+
+    @rule(id=ids, amount=st.integers(0, 5))
+    def hold_and_settle_and_lose_the_reply(self, id: str, amount: int) -> None:
+        alert = ACCOUNTS[2]
+        self.model.number += 1
+        batch = [Hold(id, [(alert, amount)]), charge(self.model.number, id, amount, [alert])]
+        assert self.call(*batch) == [0, 0]
+        assert self.caller.call(*batch) == [0, 1]
+        self.model.holds.pop(id, None)
+        self.model.lines += 1
+        self.model.spent[alert.key] = self.model.spent.get(alert.key, 0) + amount
+
+    @invariant()
+    def committed_is_spent_and_held(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        for each in ACCOUNTS:
+            committed = int(str(self.client.get(keys.committed(each.key)) or 0))
+            held = int(str(self.client.get(keys.held(each.key)) or 0))
+            assert (committed, held) == (self.model.committed(each), self.model.held(each)), each.key
+        assert set(self.client.hkeys(keys.holds("w"))) == set(self.model.holds)
+        assert self.client.xlen(keys.LEDGER) == self.model.lines
+        total = sum(int(v) for k, v in self.client.hgetall(keys.sums(TODAY)).items() if k.endswith("]requests"))
+        assert total == self.model.lines
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def machine_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tm-") as path:
+        server = Server(request.param, Path(path))
+        server.start()
+        yield server
+        server.kill()
+
+
+def test_any_order_of_calls_keeps_the_sums(machine_server: Server) -> None:
+    with machine_server.client() as client:
+        machine = type("Machine", (StoreMachine,), {"client": client})
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            machine,
+            settings=settings(
+                max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )
