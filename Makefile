@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 
 .PHONY: run demo test test-all lint real dashboard clean
 
+# In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
+# call the clean end an error.
 run: $(VENV)/run
-	@exec $(BIN)/taximeter serve
+	@if [ -t 0 ]; then set -m; $(BIN)/taximeter serve; else exec $(BIN)/taximeter serve; fi
 
 demo: $(VENV)/run
 	@exec $(BIN)/taximeter demo

@@ -32,6 +32,7 @@ class SmallHttpServer:
     """`async with … as server:` listens on a free port of 127.0.0.1; after the block no connection is left."""
 
     def __init__(self) -> None:
+        self.port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -40,17 +41,12 @@ class SmallHttpServer:
         raise NotImplementedError
 
     @property
-    def port(self) -> int:
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0, limit=MAX_HEAD, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,11 +5,13 @@
     endpoints    which row is it?               meter         status, bytes and ending in; one Reading out
     request      model, limits, stream?         ├── decoding      gzip and deflate, on a copy
                  splice include_usage in        ├── whole_reply   a JSON body, kept up to a bound
-    estimate     how long is the prompt?        └── event_stream  events as they come
-                                                    ├── sse           bytes → events, any split
-    json_members where a member stands              ├── hiding        an event without its usage
-                 in the bytes                       └── seen_text     what an estimate would need
-                                                usage_readers  JSON → model, usage, text: one reader an endpoint
+    estimate     how long is the prompt?        ├── event_stream  events as they come
+                                                │   ├── sse           bytes → events, any split
+    json_members where a member stands          │   ├── hiding        an event without its usage
+                 in the bytes                   │   └── seen_text     what an estimate would need
+                                                └── answer        all that was said, put together
+    lenient_json what others send, decoded      usage_readers  JSON → model, usage, text: one reader an endpoint
+                                                └── chat_text    what a chat model wrote
 
 Invariants:
 - A reading is `reported` only when the upstream said the final numbers, all of them believable. Everything else is

@@ -8,6 +8,7 @@ from proxy.metering.sse import EventCutter, Kind, data_of
 from proxy.metering.usage_readers import Reader
 
 _DONE = b"[DONE]"
+_ERROR = b'"error"'
 
 
 class EventStream:
@@ -60,7 +61,7 @@ class EventStream:
         if self.answer.model is not None:
             if not _says_more(block):
                 return block
-            if self._hide and (cut := cut_last_member(block)) is not None:
+            if self._hide and _ERROR not in block and (cut := cut_last_member(block)) is not None:
                 return cut
         payload = data_of(block)
         if payload is None:
@@ -80,4 +81,4 @@ class EventStream:
 
 def _says_more(data: bytes) -> bool:
     r"""There may be more than text in it: usage, an end, an error, or a key written with escapes (\u0075sage)."""
-    return b"usage" in data or _DONE in data or b'"error"' in data or b"\\u006" in data or b"\\u007" in data
+    return b"usage" in data or _DONE in data or _ERROR in data or b"\\u006" in data or b"\\u007" in data

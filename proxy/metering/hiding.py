@@ -77,16 +77,21 @@ def _in_block(cuts: list[tuple[int, int]], lines: list[DataLine]) -> list[tuple[
     A line of another kind between two data lines stays, and so does the seam around it.
     """
     ranges: list[tuple[int, int]] = []
-    offset = 0  # in the joined data
+    offset = 0  # of the line in the joined data
+    first = 0  # of the cuts that do not end before it
     for index, line in enumerate(lines):
-        length = line.value_end - line.value
         following = lines[index + 1] if index + 1 < len(lines) else None
-        for start, end in cuts:
-            low, high = max(start - offset, 0), min(end - offset, length)
+        seam = offset + line.value_end - line.value
+        while first < len(cuts) and cuts[first][1] <= offset:
+            first += 1
+        current = first
+        while current < len(cuts) and cuts[current][0] <= seam:
+            start, end = cuts[current]
+            low, high = max(start, offset) - offset, min(end, seam) - offset
             if low < high:
                 ranges.append((line.value + low, line.value + high))
-            seam = offset + length
-            if following is not None and start <= seam < end and following.start == line.end:
+            if following is not None and end > seam and following.start == line.end:
                 ranges.append((line.value_end, following.value))
-        offset += length + 1
+            current += 1
+        offset = seam + 1
     return ranges

@@ -10,10 +10,9 @@ import msgspec
 from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import count_prompt
 from proxy.metering.json_members import BLANKS, Object, scan_object
+from proxy.metering.lenient_json import short_name
 from rates.usage import MAX_QUANTITY
 
-# Far above any real id (those of fine-tunes have under 100 characters): longer names are noise, not models.
-LONGEST_NAME = 1024
 _ON = b'{"include_usage":true}'
 
 
@@ -66,12 +65,12 @@ def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:
         return RequestFacts(prompt_tokens=prompt_tokens)
     limits = [_count(getattr(fields, name)) for name in endpoint.output_limits]
     return RequestFacts(
-        model=short(fields.model),
+        model=short_name(fields.model),
         stream=fields.stream is True,
         include_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
         max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
         n=_count(fields.n) or 1,
-        service_tier=short(fields.service_tier),
+        service_tier=short_name(fields.service_tier),
         prompt_tokens=prompt_tokens,
         body_is_json=True,
     )
@@ -95,11 +94,6 @@ def ask_for_usage(body: bytes) -> bytes | None:
     if member is None or asking is None:
         return None
     return body[: member.value] + asking + body[member.end :]
-
-
-def short(name: object) -> str | None:
-    """A name that can be one: text, neither empty nor absurdly long."""
-    return name if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME else None
 
 
 def _read_fields(body: bytes) -> _Fields | None:

@@ -4,22 +4,19 @@ Decoding is partial: only what meters becomes an object, the rest stays bytes. N
 at all: one absurd quantity makes the usage `BAD`, and the reading an estimate.
 """
 
-import json
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 
+from proxy.metering.chat_text import text_of_event, text_of_part, text_of_reply
+from proxy.metering.lenient_json import decode, short_name
 from rates.usage import MAX_QUANTITY, Usage
-
-_T = TypeVar("_T")
 
 BAD: Final = "bad"
 """Usage came, but is not believed."""
-LONGEST_NAME = 1024
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,44 +67,10 @@ class _Event(_Reply):
     choices: msgspec.Raw = msgspec.Raw()
 
 
-class _Choices(msgspec.Struct):
-    choices: Any = None
-
-
-class _PlainDelta(msgspec.Struct):
-    """The deltas of nearly all events. `role` is not text."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
-
-
-class _PlainChoice(msgspec.Struct):
-    delta: _PlainDelta | None = None
-
-
-class _PlainEvent(msgspec.Struct):
-    choices: list[_PlainChoice] = []
-
-
 _REPLY = msgspec.json.Decoder(_Reply)
 _EVENT = msgspec.json.Decoder(_Event)
-_PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
-_CHOICES = msgspec.json.Decoder(_Choices)
 _ANY = msgspec.json.Decoder()
 _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
-_TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
-# A member with text in it, wherever it stands; the last one may be cut off.
-_PART = re.compile(
-    rb'"(?:content|refusal|reasoning_content|reasoning|arguments|transcript)"[ \t\n\r]*+:[ \t\n\r]*+"'
-    rb'([^"\\]*+(?:\\.[^"\\]*+)*+)',
-    re.DOTALL,
-)
-_WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\[^u])*+", re.DOTALL)
 
 
 class _NotBelieved(Exception):  # noqa: N818 - a finding
@@ -116,13 +79,13 @@ class _NotBelieved(Exception):  # noqa: N818 - a finding
 
 def read_chat_reply(data: bytes) -> Said | None:
     """A chat.completion."""
-    reply = _decode(_REPLY, data)
+    reply = decode(_REPLY, data)
     if reply is None:
         return None
     return Said(
-        model=_name(reply.model),
-        upstream_id=_name(reply.id),
-        service_tier=_name(reply.service_tier),
+        model=short_name(reply.model),
+        upstream_id=short_name(reply.id),
+        service_tier=short_name(reply.service_tier),
         usage=chat_usage(reply.usage),
         error=reply.error is not None,
     )
@@ -130,16 +93,16 @@ def read_chat_reply(data: bytes) -> Said | None:
 
 def read_chat_event(data: bytes) -> Said | None:
     """A chat.completion.chunk."""
-    event = _decode(_EVENT, data)
+    event = decode(_EVENT, data)
     if event is None:
         return None
     choices = bytes(event.choices)
     without_choices = choices in (b"", b"null", b"[]") or _EMPTY_LIST.match(choices) is not None
     has_object = isinstance(event.usage, dict)
     return Said(
-        model=_name(event.model),
-        upstream_id=_name(event.id),
-        service_tier=_name(event.service_tier),
+        model=short_name(event.model),
+        upstream_id=short_name(event.id),
+        service_tier=short_name(event.service_tier),
         usage=chat_usage(event.usage),
         error=event.error is not None,
         without_choices=without_choices,
@@ -222,94 +185,9 @@ def _quantity(value: object) -> int:
     return int(value)
 
 
-def _name(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else None
-
-
 def _finishes(choices: bytes) -> bool:
-    decoded = _decode(_ANY, choices)
+    decoded = decode(_ANY, choices)
     return isinstance(decoded, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in decoded)
 
 
-def _reply_text(data: bytes) -> Iterable[str]:
-    return _texts(data, "message")
-
-
-def _event_text(data: bytes) -> Iterable[str]:
-    try:
-        plain = _PLAIN_EVENT.decode(data)
-    except (ValueError, RecursionError):  # more than plain text, or not what is expected
-        return _texts(data, "delta")
-    deltas = [choice.delta for choice in plain.choices if choice.delta is not None]
-    return [
-        text
-        for delta in deltas
-        for text in (delta.content, delta.refusal, delta.reasoning_content, delta.reasoning)
-        if text is not None
-    ]
-
-
-def _texts(data: bytes, name: str) -> Iterator[str]:
-    decoded = _decode(_CHOICES, data)
-    for choice in _list(None if decoded is None else decoded.choices):
-        message = choice.get(name) if isinstance(choice, dict) else None
-        if isinstance(message, dict):
-            yield from _message_texts(message)
-
-
-def _message_texts(message: dict[str, Any]) -> Iterator[str]:
-    """Everything in a message that the model wrote token by token."""
-    for member in _TEXT_MEMBERS:
-        value = message.get(member)
-        if isinstance(value, str):
-            yield value
-        for part in _list(value):
-            if isinstance(part, dict) and isinstance(part.get("text"), str):
-                yield part["text"]
-    calls = [call.get("function") for call in _list(message.get("tool_calls")) if isinstance(call, dict)]
-    for function in [*calls, message.get("function_call")]:
-        if isinstance(function, dict):
-            yield from (value for key in ("name", "arguments") if isinstance(value := function.get(key), str))
-    audio = message.get("audio")
-    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
-        yield audio["transcript"]
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _part_text(data: bytes) -> Iterator[str]:
-    for found in _PART.finditer(data):
-        written = _WHOLE_ESCAPES.match(found.group(1))
-        text = b'"' + (written.group() if written else b"") + b'"'
-        try:
-            yield str(json.loads(text.decode(errors="replace"), strict=False)).encode(errors="replace").decode()
-        except ValueError:
-            yield found.group(1).decode(errors="replace")
-
-
-def _decode(decoder: "msgspec.json.Decoder[_T]", data: bytes) -> _T | None:
-    """Decoded, or None. What msgspec refuses and other parsers take (NaN, lone surrogates) is mended first."""
-    try:
-        return decoder.decode(data)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return decoder.decode(_mended(data))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _mended(data: bytes) -> bytes:
-    """JSON with the numbers that are none (NaN, 1e999) as strings, so that they are seen and not believed."""
-    value = json.loads(data.decode(errors="replace"), parse_constant=str, parse_float=_finite, strict=False)
-    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="replace")
-
-
-def _finite(text: str) -> float | str:
-    number = float(text)
-    return number if math.isfinite(number) else text
-
-
-CHAT = Reader(read_chat_reply, read_chat_event, _reply_text, _event_text, _part_text)
+CHAT = Reader(read_chat_reply, read_chat_event, text_of_reply, text_of_event, text_of_part)

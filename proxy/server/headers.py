@@ -1,5 +1,6 @@
 """Which headers pass, in both directions. What is not named here passes untouched, in order, case and number."""
 
+import re
 from collections.abc import Iterable
 
 from multidict import CIMultiDict
@@ -15,6 +16,8 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _REQUEST_OWN = frozenset({"host", "content-length", "expect"})
 _KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key"})
+# A taximeter key in whatever form and place it was presented: with a scheme or without, alone or beside another key.
+_TAXIMETER_KEY = re.compile(rb"(?:^|[\s,])tm-")
 _ACCOUNT_HEADERS = frozenset({"openai-organization", "openai-project"})
 
 Raw = Iterable[tuple[bytes, bytes]]
@@ -48,7 +51,8 @@ def to_upstream(raw: Raw, *, identity: bool, upstream_key: Secret | None, azure:
     headers = CIMultiDict[str]()
     for name, value in raw:
         text = _text(name)
-        if text.lower() not in dropped:
+        lowered = text.lower()
+        if lowered not in dropped and not (lowered in _KEY_HEADERS and _TAXIMETER_KEY.search(value)):
             headers.add(text, _text(value))
     if identity:
         headers["Accept-Encoding"] = "identity"

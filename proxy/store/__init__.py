@@ -10,7 +10,7 @@ reads        standings, sums and the ledger, on a connection of its own
 caller_keys  taximeter's own keys, hashed
 keys         the names of all keys
 data_dir     the local directory, and who owns it
-embedded     the Valkey that starts with taximeter where no URL is given
+embedded     the Valkey that starts with taximeter where no URL is given; `server` is the program
 """
 
 from proxy.store.caller_keys import CallerKey

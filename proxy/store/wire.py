@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -14,10 +15,12 @@ from redis.exceptions import AuthenticationError, AuthorizationError, InvalidRes
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from proxy.errors import StoreAway, StoreError, StoreRefused
+from proxy.store import keys
 from proxy.store.address import Address
 
 OLDEST_MAJOR = 7  # scripts with a shebang are refused as a whole when the server is full or a replica, from 7.0 on
 CLOSE_SECONDS = 1.0
+MOVES = 3  # so often is a cluster's word followed in one attempt to connect
 AWAY = frozenset(
     (
         *("ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY"),
@@ -41,6 +44,10 @@ class NotAllowed(_WithCode):
     """The login is wrong, or may not do this."""
 
 
+class Moved(StoreAway):
+    """The cluster keeps our keys on another server; the address knows it now."""
+
+
 class CommandFailed(_WithCode):
     """The store answered a command with an error that repeating will not mend."""
 
@@ -55,19 +62,30 @@ class Wire:
     @classmethod
     async def open(cls, address: Address, seconds: float) -> "Wire":
         """Connect, log in and look at the server. Raises StoreAway, or StoreRefused if it cannot serve as a store."""
-        wire: Wire | None = None
         try:
             async with asyncio.timeout(seconds):
-                connection = await address.connection(seconds)
-                wire = cls(address, connection)
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await wire._check_server()
-        except BaseException as error:
+                for _ in range(MOVES):
+                    with suppress(Moved):
+                        return await cls._open(address, seconds)
+                return await cls._open(address, seconds)
+        except TimeoutError:
             address.failed()
+            raise StoreAway(f"store {address.shown}: no answer within {seconds:g} s") from None
+
+    @classmethod
+    async def _open(cls, address: Address, seconds: float) -> "Wire":
+        wire: Wire | None = None
+        try:
+            connection = await address.connection(seconds)
+            wire = cls(address, connection)
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await wire._check_server()
+        except BaseException as error:
             if wire is not None:
                 await wire.close()
-            if isinstance(error, TimeoutError):
-                raise StoreAway(f"store {address.shown}: no answer within {seconds:g} s") from None
+            if isinstance(error, Moved):
+                raise
+            address.failed()
             if isinstance(error, RedisError | OSError | EOFError):
                 raise failure(error, address) from None
             raise
@@ -106,6 +124,8 @@ class Wire:
             raise failure(error, self._address) from None
 
     async def _check_server(self) -> None:
+        if self._address.is_cluster:
+            await self.call("EXISTS", keys.LEDGER)  # raises Moved where our keys live on another server
         try:
             answer = await self.call("INFO")
         except NotAllowed as refused:
@@ -169,4 +189,4 @@ def _moved(text: str, address: Address) -> StoreError:
         return StoreRefused(f"store {address.shown} is part of a cluster: write redis+cluster:// in redis_url")
     host, _, port = text.rpartition(" ")[2].rpartition(":")
     address.moved(host, int(port))
-    return StoreAway(f"store {address.shown}: the keys live at {host}:{port}")
+    return Moved(f"store {address.shown}: the keys live at {host}:{port}")

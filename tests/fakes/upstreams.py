@@ -86,6 +86,23 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+class OncePerConnection(FakeUpstream):
+    """Answers the first request of a connection as told, and closes at the second: an idle connection that just ended."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(behaviour)
+        self._seen: set[asyncio.StreamReader] = set()
+        self.closed = 0
+
+    async def answer(self, request: HttpRequest, writer: asyncio.StreamWriter) -> None:
+        if request.rest in self._seen:
+            self.closed += 1
+            writer.close()
+            return
+        self._seen.add(request.rest)
+        await super().answer(request, writer)
+
+
 class SteppedUpstream(SmallHttpServer):
     """A stream that goes on only when the test says so. `gone` is set when its client has left."""
 

@@ -213,11 +213,12 @@ def test_only_that_member_changes(
         items.insert(min(position, len(items)), ("stream_options", options))
     body = json.dumps(dict(items), **style).encode(errors="replace")
     asking = ask_for_usage(body)
-    if b"NaN" in body or b"Infinity" in body:
+    constants: list[str] = []
+    expected = json.loads(body, parse_constant=constants.append)
+    if constants:  # NaN and Infinity are no JSON
         assert asking is None
         return
     assert asking is not None
-    expected = json.loads(body)
     expected["stream_options"] = {**(expected.get("stream_options") or {}), "include_usage": True}
     assert json.loads(asking) == expected
 

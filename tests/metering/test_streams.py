@@ -32,7 +32,7 @@ EXPECTED = {
     "usage_in_last_choice": reported("smollm2-135m", "chatcmpl-l1", input=31, output=8),
     "cumulative_floats": reported("acme-7b", "chatcmpl-v1", input=12, output=8),
     "two_choices": reported(MINI, "chatcmpl-n1", input=10, output=9),
-    "error_midway": estimated("stream_broke", FT, "chatcmpl-C1", output=4),
+    "error_midway": estimated("stream_broke", FT, "chatcmpl-C1", output=7),
     "crlf_comments_ids": reported("openai/gpt-4o-mini", "gen-1", input=1, cached_input=16, output=9),
     "cr_only": reported(FT, "chatcmpl-C1", "default", input=800, cached_input=200, output=500),
     "multi_line": reported("gpt-4.1-mini-2025-04-14", "chatcmpl-m1", input=5, output=3),

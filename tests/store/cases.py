@@ -31,9 +31,9 @@ def account(
     return Account(budget, period_at(kind, "UTC", at), owner)
 
 
-def entry(id: str = "e1", cost: Nanos | None = 100, **changes: Any) -> LedgerEntry:
+def entry(entry_id: str = "e1", cost: Nanos | None = 100, **changes: Any) -> LedgerEntry:
     values: dict[str, Any] = {
-        "id": id,
+        "id": entry_id,
         "at": AT.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "owner": "acme",
         "endpoint": "chat/completions",

@@ -1,5 +1,6 @@
 """Real servers that tests may kill, stop and fill: the embedded Valkey and Redis from PATH."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from proxy.store.embedded import server_binary
+from proxy.store.server import server_binary
 
 KINDS = ("valkey", "redis")
 
@@ -60,19 +63,19 @@ class Server:
         until = time.monotonic() + 10
         while True:
             try:
-                with self.client() as client:
+                with self.client() as client, contextlib.suppress(redis.AuthenticationError):
                     client.ping()
-                return
-            except redis.AuthenticationError:
-                return
             except redis.RedisError:
                 assert time.monotonic() < until, "the server does not come up"
                 assert self._process.poll() is None, "the server has died"
                 time.sleep(0.01)
+            else:
+                return
 
     def client(self, **options: Any) -> redis.Redis:
         """A plain client, to look and to meddle."""
-        return redis.Redis(unix_socket_path=self.path, decode_responses=True, **options)
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=self.path, decode_responses=True, retry=retry, **options)
 
     def kill(self) -> None:
         """As the kernel does it: nothing is written, nothing is said."""

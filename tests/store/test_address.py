@@ -49,7 +49,9 @@ async def test_what_a_url_says(url: str, expected: dict[str, object]) -> None:
     assert await kwargs(url) == expected
 
 
-@pytest.mark.parametrize("url", ["http://h", "redis+cluster://h/1", "redis://h:99999", "redis://h?nonsense=1", "h:6379"])
+@pytest.mark.parametrize(
+    "url", ["http://h", "redis+cluster://h/1", "redis://h:99999", "redis://h?nonsense=1", "h:6379"]
+)
 async def test_urls_that_cannot_be(url: str) -> None:
     with pytest.raises(StoreRefused):
         await Address(url).connection(1)
@@ -110,8 +112,7 @@ def cluster(request: pytest.FixtureRequest, short_path: Path) -> Iterator[list[S
 
 async def test_a_cluster_is_followed_to_where_the_keys_are(cluster: list[Server]) -> None:
     seeds = ",".join(f"127.0.0.1:{node.port}" for node in cluster)
-    async with await Store.open(f"redis+cluster://{seeds}", writer="w", timeout=2, must_answer=False) as store:
-        await eventually(lambda: store.is_connected)
+    async with await Store.open(f"redis+cluster://{seeds}", writer="w", timeout=2) as store:
         each = account(owner="acme")
         assert await store.hold("e1", [(each, 10)]) is None
         store.settle(entry("e1", 7), [each, account("b2")])
@@ -203,7 +204,18 @@ async def test_tls(short_path: Path) -> None:
     key, certificate = short_path / "key.pem", short_path / "cert.pem"
     made = subprocess.run(
         [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"),
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "1",
+            ),
             *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
             *("-addext", "subjectAltName=DNS:localhost"),
         ],

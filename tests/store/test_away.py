@@ -80,17 +80,16 @@ async def test_a_store_that_hangs_costs_the_timeout_once(own_server: Server) -> 
 
 async def test_a_lost_reply_charges_once_and_leaves_no_hold(server: Server, raw: redis.Redis) -> None:
     budget = account(limit=10**6)
-    async with cutting_proxy(server.path) as proxy:
-        async with await Store.open(proxy.url, writer="w", timeout=2) as store:
-            for number in range(5):
-                proxy.lose_next = 2
-                assert await store.hold(f"e{number}", [(budget, 50)]) is None
-                proxy.lose_next = 2
-                store.hold_later(f"l{number}", [(budget, 50)])
-                store.settle(entry(f"e{number}", 10), [budget])
-                store.settle(entry(f"l{number}", 10), [budget])
-                await applied(store)
-            assert proxy.lost == 20
+    async with cutting_proxy(server.path) as proxy, await Store.open(proxy.url, writer="w", timeout=2) as store:
+        for number in range(5):
+            proxy.lose_next = 2
+            assert await store.hold(f"e{number}", [(budget, 50)]) is None
+            proxy.lose_next = 2
+            store.hold_later(f"l{number}", [(budget, 50)])
+            store.settle(entry(f"e{number}", 10), [budget])
+            store.settle(entry(f"l{number}", 10), [budget])
+            await applied(store)
+        assert proxy.lost == 20
     async with await Store.open(server.url, writer="reader", timeout=2) as store:
         [standing] = await store.read_accounts([budget])
         assert (standing.spent, standing.held) == (100, 0)
@@ -102,30 +101,29 @@ async def test_a_lost_reply_charges_once_and_leaves_no_hold(server: Server, raw:
 
 async def test_connections_cut_at_random_under_load(server: Server, raw: redis.Redis) -> None:
     budget = account(limit=10**9)
-    async with cutting_proxy(server.path) as proxy:
-        async with await Store.open(proxy.url, writer="w", timeout=1) as store:
+    async with cutting_proxy(server.path) as proxy, await Store.open(proxy.url, writer="w", timeout=1) as store:
 
-            async def ride(number: int) -> None:
-                await asyncio.sleep(number * 0.001)
-                try:
-                    await store.hold(f"e{number}", [(budget, 100)])
-                except StoreAway:
-                    store.hold_later(f"e{number}", [(budget, 100)])
-                if number % 3:
-                    store.settle(entry(f"e{number}", 10), [budget])
-                else:
-                    store.release(f"e{number}")
+        async def ride(number: int) -> None:
+            await asyncio.sleep(number * 0.001)
+            try:
+                await store.hold(f"e{number}", [(budget, 100)])
+            except StoreAway:
+                store.hold_later(f"e{number}", [(budget, 100)])
+            if number % 3:
+                store.settle(entry(f"e{number}", 10), [budget])
+            else:
+                store.release(f"e{number}")
 
-            async def cut() -> None:
-                for _ in range(10):
-                    await asyncio.sleep(0.03)
-                    proxy.cut()
+        async def cut() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0.03)
+                proxy.cut()
 
-            await asyncio.gather(cut(), *(ride(number) for number in range(300)))
-            await applied(store)
-            assert sorted(await ids(store)) == sorted(f"e{number}" for number in range(300) if number % 3)
-            [standing] = await store.read_accounts([budget])
-            assert (standing.spent, standing.held) == (2000, 0)
+        await asyncio.gather(cut(), *(ride(number) for number in range(300)))
+        await applied(store)
+        assert sorted(await ids(store)) == sorted(f"e{number}" for number in range(300) if number % 3)
+        [standing] = await store.read_accounts([budget])
+        assert (standing.spent, standing.held) == (2000, 0)
     assert not raw.exists("{taximeter}:holds:w")
 
 
@@ -292,11 +290,11 @@ async def test_a_server_that_evicts_is_refused(own_server: Server) -> None:
         await Store.open(own_server.url, writer="w", timeout=1)
 
 
-async def test_a_user_who_may_not_ask_for_info_only_warns(
-    own_server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_user_who_may_not_ask_for_info_only_warns(own_server: Server, caplog: pytest.LogCaptureFixture) -> None:
     with own_server.client() as client:
-        client.acl_setuser("meter", enabled=True, passwords=["+pw"], keys=["{taximeter}:*"], commands=["+@all", "-info"])
+        client.acl_setuser(
+            "meter", enabled=True, passwords=["+pw"], keys=["{taximeter}:*"], commands=["+@all", "-info"]
+        )
     url = f"unix://meter:pw@{own_server.path}"
     async with await Store.open(url, writer="w", timeout=1) as store:
         assert await store.hold("e1", [(account(), 1)]) is None

@@ -10,8 +10,8 @@ from proxy.store.pending import BATCH, Pending
 from tests.store.cases import account, entry
 
 
-def charge(id: str = "e") -> Charge:
-    return Charge(entry(id), [account()])
+def charge(entry_id: str = "e") -> Charge:
+    return Charge(entry(entry_id), [account()])
 
 
 def numbers(operations: list[Any]) -> list[int | None]:

@@ -44,8 +44,8 @@ class Caller:
         return answers
 
 
-def charge(number: int, id: str, cost: int | None, accounts: list[Account]) -> Charge:
-    made = Charge(entry(id, cost), accounts)
+def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account]) -> Charge:
+    made = Charge(entry(entry_id, cost), accounts)
     made.number = number
     return made
 
@@ -57,12 +57,11 @@ def caller(raw: redis.Redis) -> Caller:
 
 def test_numbers_apply_in_turn_and_once(caller: Caller, raw: redis.Redis) -> None:
     one, two, three = (charge(number, f"e{number}", 10, [ACCOUNTS[0]]) for number in (1, 2, 3))
-    assert caller.call(two) == [[b"0".decode()]]
+    assert caller.call(two) == [["0"]]
     assert caller.call(one, one, three, two, three) == [0, 1, ["1"], 0, 0]
     assert caller.call(one, two, three) == [1, 1, 1]
     assert raw.get(keys.committed(ACCOUNTS[0].key)) == "30"
     assert raw.xlen(keys.LEDGER) == 3
-    assert raw.hgetall(keys.sums(TODAY)).items() >= {}.items()
 
 
 def test_a_batch_that_comes_again_changes_nothing(caller: Caller, raw: redis.Redis) -> None:
@@ -75,17 +74,15 @@ def test_a_batch_that_comes_again_changes_nothing(caller: Caller, raw: redis.Red
         charge(2, "d", 7, [ACCOUNTS[0]]),
     ]
 
-    def everything() -> dict[str, Any]:
-        found: dict[str, Any] = {key: raw.dump(key) for key in raw.scan_iter() if not key.endswith(keys.LEDGER)}
-        return {**found, "ledger": raw.xlen(keys.LEDGER)}
+    def amounts_now() -> list[object]:
+        names = [name(of.key) for of in ACCOUNTS for name in (keys.committed, keys.held)]
+        return [raw.mget(names), raw.hgetall(keys.sums(TODAY)), raw.xlen(keys.LEDGER), raw.hgetall(keys.holds("w"))]
 
-    raw.connection_pool.connection_kwargs["decode_responses"] = False
     assert caller.call(*batch) == [0, 0, 0, 0, 0, 0]
-    held = raw.get(keys.held(ACCOUNTS[0].key)), raw.get(keys.committed(ACCOUNTS[0].key)), raw.xlen(keys.LEDGER)
+    before = amounts_now()
     assert caller.call(*batch) == [0, 0, 1, 0, 0, 1]
     assert caller.call(*batch[2:]) == [1, 0, 0, 1]
-    again = raw.get(keys.held(ACCOUNTS[0].key)), raw.get(keys.committed(ACCOUNTS[0].key)), raw.xlen(keys.LEDGER)
-    assert held == again
+    assert amounts_now() == before
 
 
 def test_numbers_of_any_length_are_compared_as_numbers(caller: Caller) -> None:
@@ -150,17 +147,17 @@ class StoreMachine(RuleBasedStateMachine):
     def new_id(self, number: int) -> str:
         return f"e{number}"
 
-    @rule(id=ids, accounts=some_accounts, amount=amounts)
-    def hold(self, id: str, accounts: list[Account], amount: int) -> None:
+    @rule(entry_id=ids, accounts=some_accounts, amount=amounts)
+    def hold(self, entry_id: str, accounts: list[Account], amount: int) -> None:
         holds = [(each, amount) for each in accounts]
-        [answer] = self.call(Hold(id, holds))
+        [answer] = self.call(Hold(entry_id, holds))
         model = self.model
         refusing = [
             position
             for position, each in enumerate(accounts)
             if each.budget.refuses and model.committed(each) + amount > each.budget.limit
         ]
-        if id in model.holds:
+        if entry_id in model.holds:
             assert answer == 0
         elif refusing:
             assert [int(number) for number in answer] == [
@@ -170,26 +167,26 @@ class StoreMachine(RuleBasedStateMachine):
             ]
         else:
             assert answer == 0
-            model.holds[id] = holds
+            model.holds[entry_id] = holds
 
-    @rule(id=ids)
-    def release(self, id: str) -> None:
-        assert self.call(Release(id)) == [0]
-        self.model.holds.pop(id, None)
+    @rule(entry_id=ids)
+    def release(self, entry_id: str) -> None:
+        assert self.call(Release(entry_id)) == [0]
+        self.model.holds.pop(entry_id, None)
 
-    @rule(id=ids, accounts=some_accounts, cost=st.one_of(st.none(), amounts))
-    def settle(self, id: str, accounts: list[Account], cost: int | None) -> None:
+    @rule(entry_id=ids, accounts=some_accounts, cost=st.one_of(st.none(), amounts))
+    def settle(self, entry_id: str, accounts: list[Account], cost: int | None) -> None:
         self.model.number += 1
-        assert self.call(charge(self.model.number, id, cost, accounts)) == [0]
-        self.model.holds.pop(id, None)
+        assert self.call(charge(self.model.number, entry_id, cost, accounts)) == [0]
+        self.model.holds.pop(entry_id, None)
         self.model.lines += 1
         for each in accounts:
             self.model.spent[each.key] = self.model.spent.get(each.key, 0) + (cost or 0)
 
-    @rule(id=ids, ahead=st.integers(2, 4))
-    def settle_too_early(self, id: str, ahead: int) -> None:
+    @rule(entry_id=ids, ahead=st.integers(2, 4))
+    def settle_too_early(self, entry_id: str, ahead: int) -> None:
         number = self.model.number
-        assert self.call(charge(number + ahead, id, 10, [ACCOUNTS[0]])) == [[str(number)]]
+        assert self.call(charge(number + ahead, entry_id, 10, [ACCOUNTS[0]])) == [[str(number)]]
 
     @rule()
     def lose_the_reply(self) -> None:
@@ -199,14 +196,17 @@ class StoreMachine(RuleBasedStateMachine):
             if isinstance(self.last[0], Charge) and (self.last[0].number or 0) <= self.model.number:
                 self.model.holds.pop(self.last[0].entry.id, None)
 
-    @rule(id=ids, amount=st.integers(0, 5))
-    def hold_and_settle_and_lose_the_reply(self, id: str, amount: int) -> None:
+    @rule(entry_id=ids, amount=st.integers(0, 5))
+    def hold_and_settle_and_lose_the_reply(self, entry_id: str, amount: int) -> None:
         alert = ACCOUNTS[2]
         self.model.number += 1
-        batch = [Hold(id, [(alert, amount)]), charge(self.model.number, id, amount, [alert])]
+        batch: list[Operation] = [
+            Hold(entry_id, [(alert, amount)]),
+            charge(self.model.number, entry_id, amount, [alert]),
+        ]
         assert self.call(*batch) == [0, 0]
         assert self.caller.call(*batch) == [0, 1]
-        self.model.holds.pop(id, None)
+        self.model.holds.pop(entry_id, None)
         self.model.lines += 1
         self.model.spent[alert.key] = self.model.spent.get(alert.key, 0) + amount
 
@@ -220,7 +220,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert (committed, held) == (self.model.committed(each), self.model.held(each)), each.key
         assert set(self.client.hkeys(keys.holds("w"))) == set(self.model.holds)
         assert self.client.xlen(keys.LEDGER) == self.model.lines
-        total = sum(int(v) for k, v in self.client.hgetall(keys.sums(TODAY)).items() if k.endswith("]requests"))
+        sums: dict[str, str] = self.client.hgetall(keys.sums(TODAY))  # type: ignore[assignment]
+        total = sum(int(value) for field, value in sums.items() if field.endswith("]requests"))
         assert total == self.model.lines
 
 
@@ -236,7 +237,7 @@ def machine_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def test_any_order_of_calls_keeps_the_sums(machine_server: Server) -> None:
     with machine_server.client() as client:
         machine = type("Machine", (StoreMachine,), {"client": client})
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             machine,
             settings=settings(
                 max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)

@@ -86,9 +86,7 @@ async def test_limits_beyond_two_to_the_53_are_exact(store: Store) -> None:
     budget = account(limit=limit, period="total")
     for number in range(9):
         assert await store.hold(f"e{number}", [(budget, 10**15)]) is None
-    assert await store.hold("over", [(budget, limit - 9 * 10**15 + 1)]) == Refusal(
-        budget, "budget_held", 0, 9 * 10**15
-    )
+    assert await store.hold("over", [(budget, limit - 9 * 10**15 + 1)]) == Refusal(budget, "budget_held", 0, 9 * 10**15)
     assert await store.hold("fits", [(budget, limit - 9 * 10**15)]) is None
     assert await standing(store, budget) == (0, limit)
     assert await store.hold("one", [(budget, 1)]) is not None

@@ -3,13 +3,15 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from yarl import URL
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 KEY = "sk-test-0123456789"
 HEADERS = {"authorization": f"Bearer {KEY}"}
@@ -40,9 +42,7 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def send(
-        self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    async def send(self, method: str, url: str, *, body: bytes | None = None, headers: Headers | None = None) -> Answer:
         async with self._session.request(
             # A file, as aiohttp warns of large bodies of plain bytes.
             method,

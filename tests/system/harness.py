@@ -69,6 +69,7 @@ class Taximeter:
     log_file: Path
     environ: Mapping[str, str]
     stopped: bool = False
+    killed: bool = False
 
     @property
     def base_url(self) -> str:
@@ -114,6 +115,12 @@ class Taximeter:
         self.stopped = True
         self.process.send_signal(how)
         return await wait_for_exit(self.process, STOP_SECONDS)
+
+    async def kill(self) -> None:
+        """The supervisor dies at once: there is no exit code 0, and whether more is left is for the test to say."""
+        self.killed = True
+        self.process.kill()
+        await wait_for_exit(self.process, STOP_SECONDS)
 
 
 async def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> int:
@@ -196,11 +203,12 @@ async def taximeter(
     try:
         await _until_answering(running, "/readyz" if ready else "/healthz")
         yield running
-        if not running.stopped:
+        if not running.stopped and not running.killed:
             await running.stop()
-        assert process.returncode == 0, f"exit {process.returncode}\n{running.log()}"
         assert "Traceback" not in running.log(), running.log()
-        assert not await left_behind(directory), f"still running below {directory}"
+        if not running.killed:
+            assert process.returncode == 0, f"exit {process.returncode}\n{running.log()}"
+            assert not await left_behind(directory, running.data_dir), f"still running below {directory}"
     except BaseException:
         print(f"--- log of taximeter ---\n{running.log()}\n---")
         raise
@@ -208,7 +216,7 @@ async def taximeter(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for pid in _running_below(directory):
+        for pid in processes_below(directory):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -224,21 +232,22 @@ async def _until_answering(running: Taximeter, path: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def left_behind(directory: Path) -> list[int]:
-    """Processes that still work below `directory` a moment after the end."""
+async def left_behind(*directories: Path) -> list[int]:
+    """Processes that still work below one of the directories a moment after the end."""
     for _ in range(50):
-        if not (left := _running_below(directory)):
+        if not (left := processes_below(*directories)):
             return []
         await asyncio.sleep(0.1)
     return left
 
 
-def _running_below(directory: Path) -> list[int]:
-    """Process ids whose working directory is below `directory`: workers, and the embedded store. Linux only."""
+def processes_below(*directories: Path) -> list[int]:
+    """Process ids whose working directory is below one of these: workers, and the embedded store. Linux only."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (entry / "cwd").readlink().is_relative_to(directory) and int(entry.name) != os.getpid():
+            where = (entry / "cwd").readlink()
+            if int(entry.name) != os.getpid() and any(where.is_relative_to(directory) for directory in directories):
                 found.append(int(entry.name))
     return found
 

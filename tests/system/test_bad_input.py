@@ -37,6 +37,13 @@ async def nothing_held(meter: Taximeter) -> Scrape:
     )
 
 
+def completion(output: int) -> bytes:
+    usage = {"prompt_tokens": 100, "completion_tokens": output, "total_tokens": 100 + output}
+    return json.dumps({"id": "chatcmpl-1", "model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": usage}).encode()
+
+
+USED_LITTLE, USED_MUCH = completion(5), completion(100_000)
+
 # --- upstreams ---
 
 
@@ -184,6 +191,23 @@ async def test_upstream_falls_silent_in_a_stream(start: Start) -> None:
     assert (scrape.value("taximeter_budget_spent_dollars") or 0) > 0
 
 
+async def test_upstream_closes_idle_connections(start: Start) -> None:
+    """A request that meets a connection as it ends is sent once more, on a new one; the client does not notice."""
+    reply = fakes.response("200 OK", USED_LITTLE)
+    async with (
+        fakes.OncePerConnection(fakes.says(reply)) as upstream,
+        start(upstream.url, budget=[BUDGET]) as meter,
+        client() as http,
+    ):
+        statuses = [(await http.chat(meter.base_url, chat(MINI))).status for _ in range(10)]
+        await nothing_held(meter)
+        report = await meter.report(requests=10)
+    assert statuses == [200] * 10
+    assert len(upstream.received) == 10
+    assert upstream.closed > 0
+    assert report["total"]["tokens"]["output"] == 10 * 5
+
+
 # --- bodies ---
 
 
@@ -260,6 +284,31 @@ async def test_a_body_above_the_limit(start: Start, upstream: ScriptedUpstream) 
         assert (await http.chat(meter.base_url, chat(MINI))).status == 200
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"hello there\r\n\r\n",
+    ],
+    ids=["head-too-long", "smuggling", "tls", "no-http"],
+)
+async def test_a_client_that_speaks_no_proper_http(start: Start, upstream: ScriptedUpstream, sent: bytes) -> None:
+    """It is turned away, nothing goes upstream, and it cannot fill the log with tracebacks."""
+    async with start(upstream.url) as meter:
+        for _ in range(3):
+            name, _, port = meter.url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(name, int(port))
+            writer.write(sent)
+            async with asyncio.timeout(5):
+                answer = await reader.read()
+            assert b" 400 " in answer
+            writer.close()
+        assert len(meter.log().splitlines()) < 20
+    assert upstream.received == 0
+
+
 # --- models without a card ---
 
 HOMEGROWN = "acme-homegrown-1"
@@ -325,18 +374,6 @@ async def test_an_exhausted_budget_closes_unmetered_posts_and_no_gets(start: Sta
         assert refused.header("x-should-retry") == "false"
     assert listed.status == 200
     assert len(upstream.received) == 3
-
-
-USED_MUCH = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-4o-mini-2024-07-18",
-        "choices": [],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 100_000, "total_tokens": 100_100},
-    }
-).encode()
 
 
 # --- configuration and processes ---

@@ -3,10 +3,14 @@
 import asyncio
 import json
 import random
+import zlib
+from collections import Counter
 from typing import Any
 
+import pytest
+
 from tests.fakes.replay import Recording, ReplayUpstream
-from tests.system.client import Answer, Client, client
+from tests.system.client import HEADERS, Answer, Client, client
 from tests.system.harness import FINE_TUNED, Start, chat
 from tests.system.replies import recorded, stream, whole_reply
 
@@ -60,6 +64,10 @@ async def test_a_thousand_replies_and_streams(start: Start) -> None:
         await asyncio.gather(*(compare(number, streamed) for number, (_, streamed) in enumerate(recordings)))
         scrape = await meter.scrape()
     assert scrape.value("taximeter_requests_total") == len(recordings)
+    # Each arrived twice, and the second time as the first.
+    arrived = Counter((request.method, request.target, request.body) for request in upstream.received)
+    assert set(arrived.values()) == {2}
+    assert len(arrived) == len(recordings)
 
 
 async def test_requests_arrive_as_they_were_sent(start: Start) -> None:
@@ -119,3 +127,28 @@ async def test_a_stream_whose_usage_was_asked_for_here_looks_unasked(start: Star
     assert sum(b"include_usage" in request.body for request in upstream.received) == len(recordings)
     assert not scrape.value("taximeter_estimated_requests_total")
     assert report["total"]["cost_nanos"] > 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_upstream_that_compresses_unasked(start: Start, streamed: bool) -> None:
+    """It was asked for identity. The client asked for gzip, and reads the answer either way; it is metered either way."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    reply: dict[str, Any] = {"id": "c", "model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": usage}
+    plain = json.dumps(reply).encode()
+    if streamed:
+        plain = b"data: " + plain + b"\n\ndata: [DONE]\n\n"
+    packer = zlib.compressobj(wbits=31)
+    body = packer.compress(plain) + packer.flush()
+    content_type = "text/event-stream" if streamed else "application/json"
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-encoding: gzip\r\n"
+    recording = Recording((f"{head}content-length: {len(body)}\r\n\r\n".encode() + body,))
+    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streamed else {}
+    headers = HEADERS | {"accept-encoding": "gzip, deflate, zstd", "content-type": "application/json"}
+    async with ReplayUpstream([recording]) as upstream, start(upstream.url) as meter, client() as http:
+        sent = json.dumps(chat("gpt-4o-mini", **options)).encode()
+        answer = await http.send("POST", f"{meter.base_url}/chat/completions?recording=0", body=sent, headers=headers)
+        report = await meter.report(requests=1)
+    packed = answer.header("content-encoding") == "gzip"
+    assert (zlib.decompress(answer.body, wbits=31) if packed else answer.body) == plain
+    assert upstream.received[0].headers.get("accept-encoding", "identity") in ("identity", "gzip")
+    assert report["total"]["cost_nanos"] == 450_000

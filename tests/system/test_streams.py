@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.fakes.upstreams import CHUNK, SteppedUpstream
+from proxy.cli.small_http import HttpRequest
+from tests.fakes.upstreams import CHUNK, FakeUpstream, SteppedUpstream, response
 from tests.system.client import HEADERS, client
 from tests.system.harness import Start, Taximeter, chat
 
@@ -130,6 +131,36 @@ async def test_who_leaves_before_the_first_chunk(start: Start) -> None:
         scrape = await meter.scrape_until(lambda s: s.value("taximeter_budget_held_dollars") == 0)
     assert report["total"]["requests"] == 1
     assert report["total"]["cost_nanos"] > 0  # the prompt
+    assert scrape.value("taximeter_budget_held_dollars") == 0
+
+
+async def test_who_leaves_a_whole_reply_does_not_stop_it(start: Start) -> None:
+    """It is paid for in any case: it is read to its end, and charged by its own usage instead of an estimate."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    body = json.dumps({"id": "c", "model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": usage}).encode()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: HttpRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await go_on.wait()
+        writer.write(response("200 OK", body))
+        await writer.drain()
+
+    async with FakeUpstream(slow) as upstream, start(upstream.url, budget=[BUDGET]) as meter:
+        async with aiohttp.ClientSession() as session:
+            url = f"{meter.base_url}/chat/completions"
+            posting = asyncio.get_running_loop().create_task(
+                session.post(url, json=chat("gpt-4o-mini"), headers=HEADERS)
+            )
+            await asked.wait()
+            posting.cancel()
+        await asyncio.sleep(0.3)
+        go_on.set()
+        report = await meter.report(requests=1)
+        scrape = await meter.scrape_until(lambda s: s.value("taximeter_budget_held_dollars") == 0)
+    assert report["total"]["cost_nanos"] == 450_000
+    assert scrape.value("taximeter_requests_total", status="499") == 1
+    assert not scrape.value("taximeter_estimated_requests_total")
     assert scrape.value("taximeter_budget_held_dollars") == 0
 
 

@@ -1,0 +1,104 @@
+"""The text that a chat model wrote, for an estimate: content, refusals, tool calls, reasoning where it is visible."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from proxy.metering.lenient_json import decode
+
+
+class _Choices(msgspec.Struct):
+    choices: Any = None
+
+
+class _PlainDelta(msgspec.Struct):
+    """The deltas of nearly all events. `role` is not text."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+
+
+class _PlainChoice(msgspec.Struct):
+    delta: _PlainDelta | None = None
+
+
+class _PlainEvent(msgspec.Struct):
+    choices: list[_PlainChoice] = []
+
+
+_PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
+_CHOICES = msgspec.json.Decoder(_Choices)
+_TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
+# A member with text in it, wherever it stands; the last one may be cut off.
+_PART = re.compile(
+    rb'"(?:content|refusal|reasoning_content|reasoning|arguments|transcript)"[ \t\n\r]*+:[ \t\n\r]*+"'
+    rb'([^"\\]*+(?:\\.[^"\\]*+)*+)',
+    re.DOTALL,
+)
+_WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\[^u])*+", re.DOTALL)
+
+
+def text_of_reply(data: bytes) -> Iterable[str]:
+    return _texts(data, "message")
+
+
+def text_of_event(data: bytes) -> Iterable[str]:
+    try:
+        plain = _PLAIN_EVENT.decode(data)
+    except (ValueError, RecursionError):  # more than plain text, or not what is expected
+        return _texts(data, "delta")
+    deltas = [choice.delta for choice in plain.choices if choice.delta is not None]
+    return [
+        text
+        for delta in deltas
+        for text in (delta.content, delta.refusal, delta.reasoning_content, delta.reasoning)
+        if text is not None
+    ]
+
+
+def _texts(data: bytes, name: str) -> Iterator[str]:
+    decoded = decode(_CHOICES, data)
+    for choice in _list(None if decoded is None else decoded.choices):
+        message = choice.get(name) if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            yield from _message_texts(message)
+
+
+def _message_texts(message: dict[str, Any]) -> Iterator[str]:
+    """Everything in a message that the model wrote token by token."""
+    for member in _TEXT_MEMBERS:
+        value = message.get(member)
+        if isinstance(value, str):
+            yield value
+        for part in _list(value):
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part["text"]
+    calls = [call.get("function") for call in _list(message.get("tool_calls")) if isinstance(call, dict)]
+    for function in [*calls, message.get("function_call")]:
+        if isinstance(function, dict):
+            yield from (value for key in ("name", "arguments") if isinstance(value := function.get(key), str))
+    audio = message.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+        yield audio["transcript"]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def text_of_part(data: bytes) -> Iterator[str]:
+    for found in _PART.finditer(data):
+        written = _WHOLE_ESCAPES.match(found.group(1))
+        text = b'"' + (written.group() if written else b"") + b'"'
+        try:
+            yield str(json.loads(text.decode(errors="replace"), strict=False)).encode(errors="replace").decode()
+        except ValueError:
+            yield found.group(1).decode(errors="replace")
