@@ -12,6 +12,9 @@ from rates.usage import KINDS, PROMPT_KINDS
 TIERS = ("standard", "batch", "flex", "priority")
 _OTHER_NAMES = {None: "standard", "auto": "standard", "default": "standard", "fast": "priority"}
 
+AS_TEXT = {"image_input": "input", "cached_image_input": "cached_input"}
+"""Images in a chat are charged as text tokens (OpenAI's guide "Images and vision"), unless a card says otherwise."""
+
 UNIT_KINDS = frozenset(kind for kind in KINDS if kind.endswith(("_calls", "_sessions")))
 """Kinds that are counted in pieces: their rate is US dollars a piece, not a million tokens."""
 UNKNOWN_START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -92,6 +95,8 @@ class RateCard:
 
     def usd_per_million(self, kind: str, *, long_context: bool = False) -> Decimal | None:
         """The rate of a kind of token, or None: no price."""
+        if kind in AS_TEXT and kind not in self.rates:
+            kind = AS_TEXT[kind]
         rate = self.rates.get(kind)
         if rate is None or not long_context or self.long_context is None:
             return rate

@@ -10,7 +10,8 @@ from rates.usage import Usage
 MAX_PROMPT_TOKENS = 10**7
 MAX_OUTPUT_TOKENS = 10**6
 MAX_CHOICES = 128
-TEXT_INPUT_KINDS = ("input", "cached_input", "cache_write", "cache_write_12h")
+# Not cache_write_12h: twice the input rate, and only for who asks for it.
+TEXT_INPUT_KINDS = ("input", "cached_input", "cache_write")
 
 
 def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Nanos:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rates import LongContext, NotPriced, RateCard, Usage, price
+from rates import LongContext, NotPriced, RateCard, Usage, load_catalogue, parse_model_name, price
+from rates.rate_card import AS_TEXT
 from rates.usage import KINDS, MAX_QUANTITY, PROMPT_KINDS
 
 CARD = RateCard(
@@ -48,7 +49,7 @@ def test_no_usage_costs_nothing_and_has_no_lines() -> None:
     assert price(Usage(), CARD).nanos == 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {**CARD.rates, **CARD.unit_rates}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {**CARD.rates, **CARD.unit_rates, **AS_TEXT}])
 def test_a_kind_without_a_rate_is_not_priced(kind: str) -> None:
     with pytest.raises(NotPriced, match=f"card {CARD.id} has no rate for {kind}"):
         price(Usage.of({"input": 1, kind: 1}), CARD)
@@ -103,3 +104,10 @@ def test_half_a_nano_goes_to_the_even() -> None:
 def test_prompt_kinds_are_what_the_threshold_looks_at() -> None:
     assert "output" not in PROMPT_KINDS
     assert {"input", "cached_input", "cache_write", "cache_write_12h", "audio_input"} <= PROMPT_KINDS
+
+
+def test_images_in_a_chat_are_charged_as_text_unless_the_card_says_otherwise() -> None:
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    card = load_catalogue().find(parse_model_name("gpt-4o"), provider="openai", tier=None, at=at).card
+
+    assert price(Usage(image_input=1000, cached_image_input=1000), card).nanos == 1000 * 2500 + 1000 * 1250
