@@ -14,7 +14,7 @@ NO_SKIP = os.environ.get("TAXIMETER_TEST_NO_SKIP") == "1"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "slow: takes more than ten seconds; `make test` leaves it to continuous integration"
+        "markers", "slow: ten seconds or more with its variants; `make test` leaves it to continuous integration"
     )
 
 

@@ -139,7 +139,7 @@ class Upstream:
             reason = f"its certificate is not trusted: {error.certificate_error}"
             raise UpstreamUnreachable(f"the upstream {shown} cannot be used: {reason}", sent=False) from error
         except aiohttp.ClientConnectorError as error:
-            reason = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
+            reason = _why(error.os_error)
             raise UpstreamUnreachable(f"the upstream {shown} cannot be reached: {reason}", sent=False) from error
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             # A disconnect in the middle of an answer's head carries that half head instead of a text.
@@ -152,6 +152,13 @@ class Upstream:
             reason = f"sent what is no HTTP answer ({type(error).__name__})"
             raise UpstreamUnreachable(f"the upstream {shown} {reason}", sent=sending.began) from error
         return Answer(response)
+
+
+def _why(error: OSError) -> str:
+    """The system's own words. Of a failed connection asyncio repeats the address; name look-ups have negative numbers."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 class _StaleConnection(Exception):  # noqa: N818 - never leaves this file

@@ -184,4 +184,9 @@ def test_learned_names_are_few_and_only_those_that_differ() -> None:
     for number in range(5000):
         learned.note(f"asked-{number}", "served")
 
-    assert [learned.served_for(name) for name in ("a", "gpt-4o", "asked-0", "asked-4999")] == [None, None, None, "served"]
+    assert [learned.served_for(name) for name in ("a", "gpt-4o", "asked-0", "asked-4999")] == [
+        None,
+        None,
+        None,
+        "served",
+    ]

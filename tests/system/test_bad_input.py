@@ -284,28 +284,27 @@ async def test_a_body_above_the_limit(start: Start, upstream: ScriptedUpstream) 
         assert (await http.chat(meter.base_url, chat(MINI))).status == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 100_000 + b"\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
-        b"hello there\r\n\r\n",
-    ],
-    ids=["head-too-long", "smuggling", "tls", "no-http"],
+NO_PROPER_HTTP = (
+    b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 100_000 + b"\r\n\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+    b"hello there\r\n\r\n",
 )
-async def test_a_client_that_speaks_no_proper_http(start: Start, upstream: ScriptedUpstream, sent: bytes) -> None:
-    """It is turned away, nothing goes upstream, and it cannot fill the log with tracebacks."""
+
+
+async def test_clients_that_speak_no_proper_http(start: Start, upstream: ScriptedUpstream) -> None:
+    """They are turned away, nothing goes upstream, and they cannot fill the log with tracebacks."""
     async with start(upstream.url) as meter:
-        for _ in range(3):
-            name, _, port = meter.url.removeprefix("http://").partition(":")
+        name, _, port = meter.url.removeprefix("http://").partition(":")
+        before = len(meter.log().splitlines())
+        for sent in NO_PROPER_HTTP * 3:
             reader, writer = await asyncio.open_connection(name, int(port))
             writer.write(sent)
             async with asyncio.timeout(5):
                 answer = await reader.read()
-            assert b" 400 " in answer
+            assert b" 400 " in answer, sent[:60]
             writer.close()
-        assert len(meter.log().splitlines()) < 20
+        assert len(meter.log().splitlines()) <= before + len(NO_PROPER_HTTP) * 3
     assert upstream.received == 0
 
 

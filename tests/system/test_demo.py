@@ -93,6 +93,7 @@ async def test_what_a_person_sees(elsewhere: tuple[Mapping[str, str], Path, Path
     assert json.loads(again.stdout)["total"]["cost_nanos"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted(elsewhere: tuple[Mapping[str, str], Path, Path], how: signal.Signals, after: float) -> None:

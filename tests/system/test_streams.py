@@ -165,7 +165,7 @@ async def test_who_leaves_a_whole_reply_does_not_stop_it(start: Start) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_open_streams_are_drained(start: Start, how: signal.Signals, workers: int) -> None:
     async with (
         SteppedUpstream() as upstream,
