@@ -115,10 +115,11 @@ class Exchange:
             self._finish()
 
     async def _relay(self, answer: Answer, sent: float) -> None:
-        if self._meter.is_stream:
-            await self._relay_stream(answer, sent)
-        else:
+        kind = answer.content_type.partition(";")[0].strip().lower()
+        if kind == "application/json" or kind.endswith("+json"):
             await self._relay_whole(answer, sent)
+        else:
+            await self._relay_flow(answer, sent)
 
     async def _relay_whole(self, answer: Answer, sent: float) -> None:
         """Keep a reply of ordinary size until it is priced; a larger one flows, without its cost in the head."""
@@ -160,7 +161,7 @@ class Exchange:
         if not self._client_gone:
             await response.write_eof()
 
-    async def _relay_stream(self, answer: Answer, sent: float) -> None:
+    async def _relay_flow(self, answer: Answer, sent: float) -> None:
         """Bytes go out as they come in: nothing is kept back, but for what the client did not ask for."""
         self._metrics.open_streams.inc()
         try:
@@ -189,7 +190,7 @@ class Exchange:
         hidden = self._hide_usage and self._meter.is_stream
         headers = to_client(answer.raw_headers, keep_length=not hidden, decoded=self._meter.decodes)
         headers["x-taximeter-entry"] = self._admitted.entry_id
-        if cost is not None and "json" in answer.content_type:
+        if cost is not None:
             headers["x-taximeter-cost-usd"] = usd_text(cost) or "0"
         self._response = Relayed(answer, headers)
         await self._response.prepare(self._request)

@@ -155,7 +155,7 @@ class Upstream:
 
 
 def _why(error: OSError) -> str:
-    """The system's own words. Of a failed connection asyncio repeats the address; name look-ups have negative numbers."""
+    """The system's own words. asyncio repeats the address; look-ups of names have negative numbers."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
