@@ -14,11 +14,11 @@ demo: $(VENV)/run
 	@exec $(BIN)/taximeter demo
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -n auto -m "not slow" tests
 
 # All tests, slow ones too. CI runs this.
 test-all: $(VENV)/dev
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n auto tests
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
