@@ -1,7 +1,9 @@
 """`taximeter serve`: the proxy, in the foreground."""
 
 import argparse
+import signal
 from contextlib import ExitStack
+from types import FrameType
 
 import uvloop
 
@@ -33,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    # Until the supervisor listens to signals: one that ends the start still lets go of what was opened.
+    signal.signal(signal.SIGTERM, _stop)
     config = read_config(args, with_upstream_key=True)
     log_to_stderr()
     with ExitStack() as opened:
@@ -53,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         )
         uvloop.run(supervisor.run())
     return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _reachable(address: tuple[str, int]) -> str:

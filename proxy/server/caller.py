@@ -37,13 +37,17 @@ class Caller:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """The key of a request: a bearer token, or Azure's `api-key`. A taximeter key in either wins."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    """The key of a request: a bearer token, or Azure's `api-key`.
+
+    A taximeter key is recognised in every header that carries keys, with whatever scheme: it must never be taken for
+    somebody else's, or for none.
+    """
+    scheme, _, token = headers.get("Authorization", "").strip().rpartition(" ")
     azure = headers.get("api-key", "").strip()
-    if azure.startswith(PREFIX):
-        return azure
-    return bearer or azure or None
+    for candidate in (token, azure, headers.get("x-api-key", "").strip()):
+        if candidate.startswith(PREFIX):
+            return candidate
+    return (token if scheme.strip().lower() == "bearer" else "") or azure or None
 
 
 class Callers:
