@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 .venv/bin/python -m build --quiet --wheel --outdir "$here/dist" . >/dev/null
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 python3 -m venv "$here/venv"
 "$here/venv/bin/pip" install --quiet "$here"/dist/*.whl
 cd "$here"
@@ -20,4 +21,4 @@ for _ in $(seq 100); do grep -q OPENAI_BASE_URL "$here/serve.txt" && break; slee
 kill -INT "$pid"
 wait "$pid" || { cat "$here/serve.txt"; exit 1; }
 grep -q OPENAI_BASE_URL "$here/serve.txt" || { cat "$here/serve.txt"; exit 1; }
-echo "the wheel works: 1 passed, 0 failed"
+echo "wheel: 1 passed, 0 failed"
