@@ -2,7 +2,7 @@
 
 import argparse
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import FrameType
 
 import uvloop
@@ -11,7 +11,7 @@ from proxy.cli.options import add_config_arguments, read_config
 from proxy.config import Config
 from proxy.server.logs import log_to_stderr
 from proxy.server.supervisor import Supervisor, bind
-from proxy.store.embedded import DataDir, embedded_store
+from proxy.store import DataDir, EmbeddedStore
 
 HELP = "forward, meter and budget requests until Ctrl-C"
 EXAMPLE = """\
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         opened.enter_context(DataDir(config.data_dir).claim())
         listener = opened.enter_context(bind(config.listen, "--listen"))
         ops_listener = opened.enter_context(bind(config.ops_listen, "--ops-listen"))
-        store_url = config.redis_url or opened.enter_context(embedded_store(config.data_dir))
+        embedded = None if config.redis_url else opened.enter_context(closing(EmbeddedStore(config.data_dir)))
+        store_url = embedded.open() if embedded else config.redis_url or ""
         base = f"http://{_reachable(listener.getsockname())}/v1"
         ops = f"http://{_reachable(ops_listener.getsockname())}/metrics"
         supervisor = Supervisor(
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
             metrics_dir=config.data_dir / "metrics",
             reload=lambda: read_config(args, with_upstream_key=True),
             on_ready=lambda: _greet(config, base, ops),
+            revive_store=embedded.revive if embedded else None,
         )
         uvloop.run(supervisor.run())
     return 0

@@ -35,6 +35,7 @@ log = logging.getLogger("taximeter")
 START_SECONDS = 30.0
 KILL_SECONDS = 10.0  # beyond drain_seconds, before a worker that does not end is killed
 CRASH_PAUSE = 1.0  # a worker that dies at once must not be restarted in a tight loop
+STORE_LOOK_SECONDS = 0.5
 NEEDS_RESTART = ("listen", "ops_listen", "workers", "redis_url", "data_dir", "upstream", "store_timeout_ms")
 
 
@@ -67,6 +68,7 @@ class Supervisor:
         metrics_dir: Path,
         reload: Callable[[], Config],
         on_ready: Callable[[], None],
+        revive_store: Callable[[], object] | None = None,
     ) -> None:
         self._config = config
         self._store_url = store_url
@@ -75,6 +77,7 @@ class Supervisor:
         self._metrics_dir = metrics_dir
         self._reload = reload
         self._on_ready = on_ready
+        self._revive_store = revive_store
         self._workers: dict[int, Process] = {}
         self._tasks = Tasks()
         self._stopping = asyncio.Event()
@@ -100,6 +103,8 @@ class Supervisor:
             await self._wait_ready(first)
             for slot in range(self._config.workers):
                 self._tasks.start(self._keep(slot), name=f"worker {slot}")
+            if self._revive_store is not None:
+                self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
             if not self._stopping.is_set():
                 self.serving = True
                 self._on_ready()
@@ -180,6 +185,20 @@ class Supervisor:
             ready = await self._spawn(slot)
             if not await _said_ready(ready):
                 log.error("the new worker %d did not become ready", slot)
+
+    async def _keep_store(self, revive: Callable[[], object]) -> None:
+        """The embedded store is ours to start again when it dies; meanwhile requests flow and settlements wait."""
+        said = ""
+        while not self._stopping.is_set():
+            await asyncio.sleep(STORE_LOOK_SECONDS)
+            if self.store.is_connected or self._stopping.is_set():
+                continue
+            try:
+                await asyncio.to_thread(revive)
+            except TaximeterError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.error("%s", said)  # noqa: TRY400 - a finding, not a fault
 
     async def _stop_workers(self) -> None:
         workers = list(self._workers.values())

@@ -68,6 +68,11 @@ class EmbeddedStore:
                 raise
         return f"unix://{quote(path)}"
 
+    def revive(self) -> None:
+        """Start the server again if it has died. One that is only slow or stopped is left alone. Raises UsageError."""
+        if not self._runs():
+            self.open()
+
     def close(self) -> None:
         """Leave. The last one stops the server, which first writes everything to disk."""
         if self._users is None:

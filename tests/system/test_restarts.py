@@ -58,6 +58,22 @@ async def test_a_killed_supervisor(tmp_path: Path, upstream: ScriptedUpstream) -
             assert report["total"]["cost_nanos"] == cost_of_all(upstream.served)
 
 
+async def test_a_killed_embedded_store_is_started_again_and_nothing_is_lost(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    async with start(upstream.url, budget=[BUDGET | {"limit_usd": "1"}]) as meter, client() as http:
+        assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
+        before = await spent(meter)
+        pid = int((meter.data_dir / "store.server").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(20):  # while it is away, and while it comes back
+            assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
+        report = await meter.report(requests=len(upstream.served))
+        assert int((meter.data_dir / "store.server").read_text().split()[0]) != pid
+        assert nanos(before) is not None
+        assert report["total"]["cost_nanos"] == nanos(await spent(meter)) == cost_of_all(upstream.served)
+
+
 async def test_configuration_is_read_again(start: Start, upstream: ScriptedUpstream) -> None:
     async with start(upstream.url, budget=[BUDGET], workers=2) as meter, client() as http:
         written = meter.config.read_text()
