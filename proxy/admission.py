@@ -15,7 +15,7 @@ from proxy.config import Config
 from proxy.errors import StoreAway
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store
-from rates import Catalogue, ModelName, NotPriced, RateCard, parse_model_name
+from rates import Catalogue, Found, ModelName, NotPriced, RateCard, parse_model_name
 from rates.money import usd_text
 
 MAX_LEARNED = 4096
@@ -40,6 +40,11 @@ class Rules:
     config: Config
     catalogue: Catalogue
     book: BudgetBook
+
+    def find(self, name: ModelName, tier: str | None, at: datetime) -> Found:
+        """What a model costs at the configured upstream. Raises NotPriced."""
+        config = self.config
+        return self.catalogue.find(name, provider=config.provider, tier=tier, at=at, resident=config.data_residency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +156,13 @@ class Admission:
 def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime) -> RateCard:
     if name is None:
         raise NotPriced("the request names no model")
-    provider = rules.config.provider
     try:
-        return rules.catalogue.find(name, provider=provider, tier=tier, at=at).card
+        return rules.find(name, tier, at).card
     except NotPriced:
         if tier is None:
             raise
         # The upstream decides the tier that is charged; an unknown wish must not make the model unpriced.
-        return rules.catalogue.find(name, provider=provider, tier=None, at=at).card
+        return rules.find(name, None, at).card
 
 
 def _deny_unpriced(reason: NotPriced, refusing: Account | None, unpriced: str) -> None:

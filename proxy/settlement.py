@@ -9,7 +9,7 @@ from proxy.ledger import LedgerEntry, Moved, Status
 from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
-from rates import Catalogue, Charge, Found, ModelName, NotPriced, parse_model_name, price
+from rates import Charge, Found, ModelName, NotPriced, parse_model_name, price
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Settlement:
         nanos: int | None = 0
         if reading.status != "failed":
             try:
-                found, charge = _price(rules.catalogue, rules.config.provider, name, reading, admitted.at)
+                found, charge = _price(rules, name, reading, admitted.at)
                 nanos = charge.nanos
             except NotPriced as unpriced:
                 nanos, status, reason = None, "unpriced", str(unpriced)
@@ -134,8 +134,8 @@ class Settlement:
             return
         baseline = rules.config.baseline.get(settled.entry.served_model or "", name.base)
         try:
-            card = rules.catalogue.find(parse_model_name(baseline), provider=provider, tier=found.card.tier, at=at).card
-            nanos = price(settled.reading.usage, card).nanos
+            compared = rules.find(parse_model_name(baseline), found.card.tier, at)
+            nanos = price(settled.reading.usage, compared.card).nanos
         except NotPriced:
             return  # an unknown baseline is not a free one: it has no series
         self._metrics.baseline_cost(model, baseline, nanos)
@@ -163,10 +163,8 @@ def _charged(
     return admitted.rules.book.matching(admitted.owner, names, name.fine_tuned if name else None, admitted.at)
 
 
-def _price(
-    catalogue: Catalogue, provider: str, name: ModelName | None, reading: Reading, at: datetime
-) -> tuple[Found, Charge]:
+def _price(rules: Rules, name: ModelName | None, reading: Reading, at: datetime) -> tuple[Found, Charge]:
     if name is None:
         raise NotPriced("neither the request nor the response names a model")
-    found = catalogue.find(name, provider=provider, tier=reading.service_tier, at=at)
+    found = rules.find(name, reading.service_tier, at)
     return found, price(reading.usage, found.card)

@@ -10,34 +10,35 @@
     checked = 2026-11-21
     standard = { input = "0.15", cached_input = "0.075", output = "0.60" }       # USD per million tokens, in quotes
 
+`source` and `checked` may stand once at the head of the file. `[tools.NAME]` there is a list of prices a call or a
+session; a card that says `tools = "NAME"` has them in each of its tiers.
+
 Invariant: a file is taken whole or not at all. Every complaint is one line: file, line, what is wrong, the mend.
 """
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from rates.card_lines import BareNumber, Lines
 from rates.card_lines import Path as Where
+from rates.card_values import Values
 from rates.errors import CatalogueError
-from rates.model_name import ModelName, parse_model_name
+from rates.model_name import PROVIDERS, ModelName, parse_model_name
 from rates.rate_card import TIERS, UNIT_KINDS, Hosting, LongContext, Training
 from rates.usage import KINDS
 
-_T = TypeVar("_T")
-_AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,15})?")
-_PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SYNTAX = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
-_FILE_KEYS = ("provider", "card")
+_FILE_KEYS = ("provider", "source", "checked", "tools", "card")
 _CARD_KEYS = (
-    *("model", "provider", "fine_tuned", "snapshots", "effective_from", "effective_to", "assumed", "source", "checked"),
-    *("shutdown", "max_output_tokens", "note", "training", "hosting", "long_context"),
+    *("model", "provider", "fine_tuned", "snapshots", "any_date", "effective_from", "effective_to", "assumed"),
+    *("source", "checked", "shutdown", "max_output_tokens", "note", "training", "hosting", "long_context"),
+    *("residency_times", "tools"),
     *TIERS,
 )
 
@@ -62,11 +63,13 @@ class Sheet:
     name: ModelName
     fine_tuned: bool
     snapshots: tuple[str, ...] | None
+    any_date: bool
     effective_from: datetime
     effective_to: datetime | None
     start_assumed: bool
     tiers: Mapping[str, TierRates]
     long_context: LongContext | None
+    residency_times: Decimal | None
     shutdown: date | None
     max_output_tokens: int | None
     training: Training | None
@@ -77,7 +80,7 @@ class Sheet:
 
     @property
     def model(self) -> str:
-        return self.name.canonical
+        return self.name.whole
 
 
 def read_card_file(path: Path) -> tuple[Sheet, ...]:
@@ -97,39 +100,50 @@ def read_card_file(path: Path) -> tuple[Sheet, ...]:
         raise CatalogueError(f"{path}: is not a card file: a value is too large or nested too deep") from None
     reader = _Reader(path, Lines(text))
     reader.known(document, _FILE_KEYS, ())
-    provider = reader.provider(document, ()) if "provider" in document else None
+    reader.head(document)
     cards = document.get("card", [])
     if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
         reader.wrong(("card",), "a card is written as [[card]], with two brackets")
-    return tuple(reader.sheet(card, ("card", index), provider) for index, card in enumerate(cards))
+    return tuple(reader.sheet(card, ("card", index)) for index, card in enumerate(cards))
 
 
-class _Reader:
-    """Reads the values of one file and knows where they stand."""
+class _Reader(Values):
+    """Reads the cards of one file."""
 
     def __init__(self, path: Path, lines: Lines) -> None:
-        self.path = path
-        self.lines = lines
+        super().__init__(path, lines)
+        self.defaults: dict[str, Any] = {}
+        self.tools: dict[str, dict[str, Decimal]] = {}
 
-    def wrong(self, where: Where, reason: str) -> NoReturn:
-        raise CatalogueError(f"{self.path}:{self.lines.line_of(where)}: {reason}")
+    def head(self, document: dict[str, Any]) -> None:
+        """What stands once for every card of the file."""
+        for key, read in (("provider", self.provider), ("source", self.text), ("checked", self.day)):
+            if key in document:
+                read(document, key, ())
+                self.defaults[key] = document[key]
+        for name in self.table(document, "tools", ()) if "tools" in document else ():
+            where: Where = ("tools", name)
+            prices = self.table(document["tools"], name, ("tools",))
+            self.known(prices, sorted(UNIT_KINDS), where)
+            self.tools[name] = {kind: self.amount(prices, kind, where) for kind in prices}
 
-    def sheet(self, card: dict[str, Any], where: Where, provider: str | None) -> Sheet:
+    def sheet(self, card: dict[str, Any], where: Where) -> Sheet:
         self.known(card, _CARD_KEYS, where)
+        card = {**self.defaults, **card}
         model = self.text(card, "model", where)
         name = parse_model_name(model)
-        if name.prefix is not None:
-            self.wrong((*where, "model"), f'model {model!r} has a prefix; write provider = "{name.provider}" instead')
-        if "provider" in card:
-            provider = self.provider(card, where)
-        if provider is None:
+        if "provider" not in card:
             self.wrong(where, f'{model}: provider is missing; write it here or once at the top: provider = "openai"')
+        provider = self.provider(card, "provider", where)
+        if name.prefix is not None and provider in PROVIDERS:
+            self.wrong((*where, "model"), f'model {model!r} has a prefix; write provider = "{name.provider}" instead')
         start_assumed = "effective_from" in self.names(card, "assumed", ("effective_from",), where)
         effective_from = self.moment(card, "effective_from", where)
         effective_to = self.moment(card, "effective_to", where) if "effective_to" in card else None
         if effective_to is not None and effective_to <= effective_from:
             self.wrong((*where, "effective_to"), f"{model}: effective_to is not after effective_from")
-        tiers = {tier: self.tier(card, tier, where) for tier in TIERS if tier in card}
+        tools = self.tools_of(card, where) if "tools" in card else {}
+        tiers = {tier: self.tier(card, tier, tools, where) for tier in TIERS if tier in card}
         if not tiers:
             self.wrong(where, f"{model}: has no price; write at least {TIERS[0]} = {{ input = …, output = … }}")
         return Sheet(
@@ -139,11 +153,13 @@ class _Reader:
             name=name,
             fine_tuned=name.fine_tuned or self.flag(card, "fine_tuned", where),
             snapshots=self.snapshots(card, where) if "snapshots" in card else None,
+            any_date=self.flag(card, "any_date", where),
             effective_from=effective_from,
             effective_to=effective_to,
             start_assumed=start_assumed,
             tiers=tiers,
             long_context=self.optional(card, "long_context", where, self.long_context),
+            residency_times=self.amount(card, "residency_times", where) if "residency_times" in card else None,
             shutdown=self.day(card, "shutdown", where) if "shutdown" in card else None,
             max_output_tokens=self.count(card, "max_output_tokens", where) if "max_output_tokens" in card else None,
             training=self.optional(card, "training", where, self.training),
@@ -153,7 +169,14 @@ class _Reader:
             note=self.text(card, "note", where) if "note" in card else "",
         )
 
-    def tier(self, card: dict[str, Any], tier: str, where: Where) -> TierRates:
+    def tools_of(self, card: dict[str, Any], where: Where) -> Mapping[str, Decimal]:
+        chosen = card["tools"]
+        if not isinstance(chosen, str) or chosen not in self.tools:
+            known = ", ".join(f"[tools.{name}]" for name in self.tools) or "none"
+            self.wrong((*where, "tools"), f"tools must name a list of tool prices of this file; there is: {known}")
+        return self.tools[chosen]
+
+    def tier(self, card: dict[str, Any], tier: str, tools: Mapping[str, Decimal], where: Where) -> TierRates:
         table = self.table(card, tier, where)
         where = (*where, tier)
         self.known(table, (*KINDS, "assumed", "long_context"), where)
@@ -169,7 +192,7 @@ class _Reader:
             long_rates = {kind: self.amount(printed, kind, (*where, "long_context")) for kind in printed}
         return TierRates(
             rates={kind: amount for kind, amount in amounts.items() if kind not in UNIT_KINDS},
-            unit_rates={kind: amount for kind, amount in amounts.items() if kind in UNIT_KINDS},
+            unit_rates={**tools, **{kind: amount for kind, amount in amounts.items() if kind in UNIT_KINDS}},
             long_rates=long_rates,
             assumed=self.names(table, "assumed", amounts, where),
         )
@@ -197,91 +220,7 @@ class _Reader:
         ids = card["snapshots"]
         if not isinstance(ids, list) or not all(isinstance(each, str) and each for each in ids):
             self.wrong((*where, "snapshots"), "snapshots must be a list of ids in quotes")
-        canonical = tuple(parse_model_name(each).canonical for each in ids)
-        if len(set(canonical)) < len(canonical):
+        folded = tuple(parse_model_name(each).whole for each in ids)
+        if len(set(folded)) < len(folded):
             self.wrong((*where, "snapshots"), "snapshots names an id twice")
-        return canonical
-
-    def optional(
-        self, table: dict[str, Any], key: str, where: Where, read: Callable[[dict[str, Any], Where], _T]
-    ) -> _T | None:
-        return read(self.table(table, key, where), (*where, key)) if key in table else None
-
-    def known(self, table: Mapping[str, Any], keys: Collection[str], where: Where) -> None:
-        """Every key of the table is one of these."""
-        for key in table:
-            if key not in keys:
-                near = get_close_matches(key, keys, n=1)
-                mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}"
-                self.wrong((*where, key), f"unknown field {key!r}; {mend}")
-
-    def names(self, table: dict[str, Any], key: str, choices: Collection[str], where: Where) -> frozenset[str]:
-        """A list of names out of these; empty when it is not there."""
-        chosen = table.get(key, [])
-        if not isinstance(chosen, list) or not all(isinstance(each, str) and each in choices for each in chosen):
-            self.wrong((*where, key), f"{key} must be a list out of: {', '.join(choices)}")
-        return frozenset(chosen)
-
-    def table(self, table: dict[str, Any], key: str, where: Where) -> dict[str, Any]:
-        value = table[key]
-        if not isinstance(value, dict):
-            self.wrong((*where, key), f"{key} must be a table: {key} = {{ … }}")
-        return value
-
-    def text(self, table: dict[str, Any], key: str, where: Where) -> str:
-        value = self.present(table, key, where)
-        if not isinstance(value, str) or not value.strip():
-            self.wrong((*where, key), f"{key} must be a text in quotes, and not empty")
-        return value
-
-    def provider(self, table: dict[str, Any], where: Where) -> str:
-        value = self.text(table, "provider", where)
-        if not _PROVIDER.fullmatch(value):
-            self.wrong((*where, "provider"), f"provider {value!r} must be small letters, digits, dots, - and _")
-        return value
-
-    def flag(self, table: dict[str, Any], key: str, where: Where) -> bool:
-        value = table.get(key, False)
-        if not isinstance(value, bool):
-            self.wrong((*where, key), f"{key} must be true or false, without quotes")
-        return value
-
-    def count(self, table: dict[str, Any], key: str, where: Where) -> int:
-        value = self.present(table, key, where)
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            self.wrong((*where, key), f"{key} must be a whole number above zero, without quotes")
-        return value
-
-    def amount(self, table: dict[str, Any], key: str, where: Where) -> Decimal:
-        value = self.present(table, key, where)
-        if isinstance(value, BareNumber | int) and not isinstance(value, bool):
-            written = value.text if isinstance(value, BareNumber) else str(value) if abs(value) < 10**18 else "…"
-            self.wrong((*where, key), f'{key} = {written} is a number; write the amount in quotes: {key} = "{written}"')
-        if isinstance(value, str) and value.startswith("-"):
-            self.wrong((*where, key), f"{key} = {value!r} is below zero")
-        if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
-            self.wrong((*where, key), f'{key} = {value!r} is not a plain decimal amount, such as "0.15"')
-        return Decimal(value)
-
-    def day(self, table: dict[str, Any], key: str, where: Where) -> date:
-        value = self.present(table, key, where)
-        if isinstance(value, datetime) or not isinstance(value, date):
-            self.wrong((*where, key), f"{key} must be a date without quotes, such as 2026-11-21")
-        return value
-
-    def moment(self, table: dict[str, Any], key: str, where: Where) -> datetime:
-        """A date means its first moment in UTC; a date with a time needs its offset."""
-        value = self.present(table, key, where)
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                self.wrong((*where, key), f"{key} has a time without an offset; write 2026-11-22T00:00:00Z")
-            try:
-                return value.astimezone(UTC)
-            except OverflowError:
-                self.wrong((*where, key), f"{key} is not a date in UTC")
-        return datetime.combine(self.day(table, key, where), time(), UTC)
-
-    def present(self, table: dict[str, Any], key: str, where: Where) -> Any:
-        if key not in table:
-            self.wrong(where, f"{key} is missing")
-        return table[key]
+        return folded

@@ -1,8 +1,9 @@
 """The catalogue: which card prices a model at a provider, in a tier, at a moment, and how sure that is.
 
-Cards lie in layers: a user's files over the shipped cards over the imported ones. Where a user's card holds, it
-wins for its tier and its period; elsewhere the layer below holds. Inside a layer, the cards of an id follow each
-other without overlap and without gap: an open card ends where the next card of its model begins.
+Cards lie in layers: a user's files over the shipped cards. Where a user's card holds, it wins for its tier and its
+period; elsewhere the layer below holds. Imported cards are asked only about ids that no shipped card lists. Inside a
+layer, the cards of an id follow each other without overlap and without gap: an open card ends where the next card of
+its model begins.
 
 Invariant: a price is found for the id itself, for the alias of a listed family, for the fine-tune that a checkpoint
 belongs to, or for a fine-tune's own base; never for a neighbouring date, snapshot, tier or provider, and never for a
@@ -17,8 +18,9 @@ from typing import Literal
 
 from rates.card_file import read_card_file
 from rates.errors import NotPriced
+from rates.imported import Imported
 from rates.layer import Layer, Listed, lay
-from rates.model_name import ModelName
+from rates.model_name import PROVIDERS, ModelName, without_date
 from rates.rate_card import RateCard, tier_named
 
 Provenance = Literal["exact", "family", "override", "imported"]
@@ -53,17 +55,22 @@ class _Span:
 class Catalogue:
     """Immutable for its users. Build a new one to reload: what this one has found stays true."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], imported: Imported) -> None:
         self._layers = tuple(layers)
+        self._imported = imported
         self._by_id = {card.id: card for layer in layers for card in layer.cards}
-        self._memo: dict[tuple[str, str, str | None], tuple[_Span, ...]] = {}
+        self._memo: dict[tuple[str, str, str | None, bool], tuple[_Span, ...]] = {}
 
-    def find(self, name: ModelName, *, provider: str, tier: str | None, at: datetime) -> Found:
-        """The card in force `at` (aware). A provider that the id itself names wins. Raises NotPriced."""
-        key = (name.text, provider, tier)
+    def find(self, name: ModelName, *, provider: str, tier: str | None, at: datetime, resident: bool = False) -> Found:
+        """The card in force `at` (aware). `resident`: at a data-residency endpoint. Raises NotPriced.
+
+        A provider that the id itself names wins at OpenAI's and Azure's kind of upstream; elsewhere what looks like
+        one is a part of the id (`openai/gpt-oss-120b` at Groq), and only the upstream's own cards are asked.
+        """
+        key = (name.text, provider, tier, resident)
         spans = self._memo.get(key)
         if spans is None:
-            spans = self._spans(name, name.provider or provider, tier_named(tier))
+            spans = self._spans(name, _asked(name, provider), tier_named(tier), resident=resident)
             if len(name.text) <= _MEMO_TEXT:
                 if len(self._memo) >= _MEMO_SIZE:
                     self._memo.clear()
@@ -76,11 +83,11 @@ class Catalogue:
 
     def knows(self, name: ModelName, provider: str) -> bool:
         """Is there a card for this model, whatever the tier and the date?"""
-        return any(self._listed(name, name.provider or provider))
+        return any(self._listed(name, _asked(name, provider)))
 
     def shutdown(self, name: ModelName, provider: str) -> date | None:
         """The day from which the provider says that the model stops answering."""
-        for _, listed in self._listed(name, name.provider or provider):
+        for _, listed in self._listed(name, _asked(name, provider)):
             for card in reversed(listed.cards):
                 if card.shutdown is not None:
                     return card.shutdown
@@ -88,9 +95,22 @@ class Catalogue:
 
     def card(self, card_id: str) -> RateCard | None:
         """The card of an id that stands in a ledger."""
-        return self._by_id.get(card_id)
+        card = self._by_id.get(card_id)
+        if card is None:
+            card = next((each for each in self.imported(card_id.partition("/")[0]) if each.id == card_id), None)
+        return card
+
+    @property
+    def imported_providers(self) -> Sequence[str]:
+        return self._imported.providers
+
+    def imported(self, provider: str) -> Sequence[RateCard]:
+        """The imported cards of a provider; some may stand behind a shipped card of the same id."""
+        layer = self._imported.layer(provider)
+        return layer.cards if layer is not None else ()
 
     def __iter__(self) -> Iterator[RateCard]:
+        """The user's cards and the shipped ones."""
         return iter(self._by_id.values())
 
     def __len__(self) -> int:
@@ -98,13 +118,22 @@ class Catalogue:
 
     def _listed(self, name: ModelName, provider: str) -> Iterator[tuple[Layer, Listed]]:
         """What lists the model, best first: the nearest id, and of an id the upper layer."""
-        for candidate in _candidates(name):
+        candidates = _candidates(name, provider)
+        shipped = False
+        for candidate, by_date in candidates:
             for layer in self._layers:
                 listed = layer.index.get((provider, name.fine_tuned, candidate))
-                if listed is not None:
+                if listed is not None and (listed.any_date or not by_date):
+                    shipped = shipped or layer.kind == "shipped"
                     yield layer, listed
+        if shipped or name.fine_tuned or (imported := self._imported.layer(provider)) is None:
+            return
+        for candidate, by_date in candidates:
+            listed = imported.index.get((provider, False, candidate))
+            if listed is not None and (listed.any_date or not by_date):
+                yield imported, listed
 
-    def _spans(self, name: ModelName, provider: str, tier: str) -> tuple[_Span, ...]:
+    def _spans(self, name: ModelName, provider: str, tier: str, *, resident: bool) -> tuple[_Span, ...]:
         listings = list(self._listed(name, provider))
         if not listings:
             raise NotPriced(self._why_unknown(name, provider))
@@ -112,7 +141,7 @@ class Catalogue:
             _span(card, _provenance(name, layer, listed))
             for layer, listed in listings
             for card in listed.cards
-            if card.tier == tier
+            if card.tier == tier and card.resident == (resident and card.residency_times is not None)
         ]
         if not spans:
             offered = dict.fromkeys(card.tier for _, listed in listings for card in listed.cards)
@@ -134,28 +163,34 @@ class Catalogue:
             for layer in self._layers
             if (listed := layer.index.get((provider, False, name.base_model))) is not None
         ]
-        if name.snapshot is not None and family:
+        if name.snapshot is not None and family and provider in PROVIDERS:
             return f"no card lists {who}: a snapshot is never priced as its family {name.base_model}"
         return f"no card prices {who}"
 
 
 def load_catalogue(extra_files: Sequence[Path] = ()) -> Catalogue:
-    """The shipped cards and a user's own files over them. Raises CatalogueError; then nothing has changed."""
+    """The shipped cards and a user's own files over them. Raises CatalogueError; then nothing has changed.
+
+    Imported cards are read when their provider is first asked.
+    """
     shipped = lay("shipped", [sheet for path in sorted(_SHIPPED.glob("*.toml")) for sheet in read_card_file(path)])
-    imported = lay(
-        "imported", [sheet for path in sorted(_SHIPPED.glob("imported/*.toml")) for sheet in read_card_file(path)]
-    )
     user = lay("override", [sheet for path in extra_files for sheet in read_card_file(path)], below=shipped)
-    return Catalogue([user, shipped, imported])
+    return Catalogue([user, shipped], Imported(_SHIPPED / "imported"))
 
 
-def _candidates(name: ModelName) -> tuple[str, ...]:
-    """The ids under which a model may be listed, nearest first."""
-    if name.variant is not None or name.form in ("plain", "legacy", "azure-checkpoint"):
-        return (name.canonical,)
-    if name.checkpoint is not None:
-        return (name.canonical, name.without_checkpoint, name.base)
-    return (name.canonical, name.base)
+def _asked(name: ModelName, provider: str) -> str:
+    return name.provider or provider if provider in PROVIDERS else provider
+
+
+def _candidates(name: ModelName, provider: str) -> tuple[tuple[str, bool], ...]:
+    """The ids under which a model may be listed, nearest first; True: only where any date behind it is as good."""
+    ids: tuple[str, ...] = (name.canonical,)
+    if provider not in PROVIDERS and name.prefix is not None:
+        ids = (name.whole, name.whole.removeprefix(f"{provider}/"), name.canonical)
+    if name.variant is None and name.form in ("ft", "azure"):
+        ids = (*ids, *((name.without_checkpoint,) if name.checkpoint is not None else ()), name.base)
+    undated = without_date(ids[0]) if name.form == "plain" and name.variant is None else None
+    return (*((each, False) for each in dict.fromkeys(ids)), *(((undated, True),) if undated else ()))
 
 
 def _provenance(name: ModelName, layer: Layer, listed: Listed) -> Provenance:

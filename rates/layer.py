@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from itertools import pairwise
 from typing import Literal, NoReturn
 
 from rates.card_file import Sheet
 from rates.errors import CatalogueError
+from rates.money import EXACT
 from rates.rate_card import RateCard
 
 Key = tuple[str, bool, str]
@@ -16,10 +18,14 @@ Key = tuple[str, bool, str]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The cards of one id, oldest first. `alias`: the id is the family's name, and its snapshots are listed apart."""
+    """The cards of one id, oldest first. `alias`: the id is the family's name, and its snapshots are listed apart.
+
+    `any_date`: the id with any date behind it is listed by this, too.
+    """
 
     cards: tuple[RateCard, ...]
     alias: bool
+    any_date: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,11 @@ def lay(kind: Literal["shipped", "override", "imported"], sheets: Sequence[Sheet
             if origin not in made:
                 made[origin] = _cards(sheet, kind)
             cards.extend(made[origin])
-        index[key] = Listed(tuple(cards), alias=any(_is_alias(key[2], sheet) for sheet in of_id))
+        index[key] = Listed(
+            tuple(cards),
+            alias=any(_is_alias(key[2], sheet) for sheet in of_id),
+            any_date=any(sheet.any_date for sheet in of_id),
+        )
     return Layer(kind, tuple(card for cards_made in made.values() for card in cards_made), index, snapshots)
 
 
@@ -100,10 +110,13 @@ def _wrong(each: str, what: str, earlier: Sheet, later: Sheet) -> NoReturn:
 
 
 def _cards(sheet: Sheet, kind: str) -> tuple[RateCard, ...]:
-    """One card a tier. The id of a user's card begins with its file's name: it never takes a shipped card's."""
+    """One card a tier, and its twin for data-residency endpoints where those cost more.
+
+    The id of a user's card begins with its file's name: it never takes a shipped card's.
+    """
     origin = f"{sheet.path.stem}:" if kind == "override" else ""
     mark = "ft:" if sheet.fine_tuned and not sheet.name.fine_tuned else ""
-    return tuple(
+    cards = [
         RateCard(
             id=f"{origin}{sheet.provider}/{mark}{sheet.model}/{tier}/{_day(sheet.effective_from)}",
             provider=sheet.provider,
@@ -117,6 +130,8 @@ def _cards(sheet: Sheet, kind: str) -> tuple[RateCard, ...]:
             effective_from=sheet.effective_from,
             effective_to=sheet.effective_to,
             long_context=replace(sheet.long_context, rates=amounts.long_rates) if sheet.long_context else None,
+            residency_times=sheet.residency_times,
+            any_date=sheet.any_date,
             shutdown=sheet.shutdown,
             max_output_tokens=sheet.max_output_tokens,
             training=sheet.training,
@@ -126,6 +141,24 @@ def _cards(sheet: Sheet, kind: str) -> tuple[RateCard, ...]:
             note=sheet.note,
         )
         for tier, amounts in sheet.tiers.items()
+    ]
+    twins = [_resident(card, card.residency_times) for card in cards if card.residency_times is not None]
+    return (*cards, *twins)
+
+
+def _resident(card: RateCard, times: Decimal) -> RateCard:
+    """The card at a data-residency endpoint: its tokens cost more, its calls and sessions do not."""
+
+    def more(rates: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        return {kind: EXACT.multiply(rate, times) for kind, rate in rates.items()}
+
+    long = card.long_context
+    return replace(
+        card,
+        id=f"{card.id}/residency",
+        rates=more(card.rates),
+        long_context=replace(long, rates=more(long.rates)) if long else None,
+        resident=True,
     )
 
 

@@ -31,6 +31,7 @@ _AZURE = re.compile(r"(.+)\.ft-([0-9a-fA-F]{32})", re.DOTALL)
 _AZURE_CHECKPOINT = re.compile(r"ftchkpt-[0-9a-fA-F]+")
 _LEGACY = re.compile(r"ft-(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9]{2})", re.DOTALL)
 _DATED = re.compile(r"(.+)-([0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01]))", re.DOTALL)
+_ANY_DATE = re.compile(r"(.+)[-@]20[0-9]{2}(-?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])", re.DOTALL)
 # Four digits are a date only in these families; elsewhere they may be anything (`babbage-002`, `phi-3-0425`).
 _SHORT_DATED = re.compile(
     r"(gpt-4|gpt-4-32k|gpt-3\.?5-turbo|gpt-3\.?5-turbo-16k|gpt-3\.?5-turbo-instruct)"
@@ -65,6 +66,11 @@ class ModelName:
     @property
     def fine_tuned(self) -> bool:
         return self.form != "plain"
+
+    @property
+    def whole(self) -> str:
+        """The canonical id with its prefix: what a gateway calls the model (`openai/gpt-oss-120b` at Groq)."""
+        return self.canonical if self.prefix is None else f"{self.prefix}/{self.canonical}"
 
     @property
     def without_checkpoint(self) -> str:
@@ -173,6 +179,12 @@ def _fine_tune(text: str, prefix: str | None, provider: str | None, rest: str) -
         checkpoint=checkpoint,
         variant=variant,
     )
+
+
+def without_date(canonical: str) -> str | None:
+    """An id without the date at its end, in any of the ways that vendors write one; None when it has none."""
+    match = _ANY_DATE.fullmatch(canonical)
+    return match[1] if match else None
 
 
 def _undated(base: str) -> tuple[str, str | None]:

@@ -64,6 +64,8 @@ class RateCard:
 
     `rates` are USD per million tokens, `unit_rates` USD a piece. A kind in neither has no price: not zero.
     `assumed` names the kinds, or `effective_from`, that no source prints. A shutdown date never ends a card.
+    `residency_times` is what a data-residency endpoint multiplies the rates of tokens by; a card that is `resident`
+    is its twin, with the product as its rates. `any_date`: an id of the model with any date behind it costs the same.
     `id` is unique in a catalogue; shipped files are only appended to, so that it means the same price for good.
     """
 
@@ -79,6 +81,9 @@ class RateCard:
     effective_from: datetime
     effective_to: datetime | None = None
     long_context: LongContext | None = None
+    residency_times: Decimal | None = None
+    resident: bool = False
+    any_date: bool = False
     shutdown: date | None = None
     max_output_tokens: int | None = None
     training: Training | None = None

@@ -30,6 +30,10 @@ class Usage:
     web_search_calls: int = 0
     web_search_preview_calls: int = 0
     file_search_calls: int = 0
+    code_interpreter_1gb_sessions: int = 0
+    code_interpreter_4gb_sessions: int = 0
+    code_interpreter_16gb_sessions: int = 0
+    code_interpreter_64gb_sessions: int = 0
 
     def items(self) -> Iterator[tuple[str, int]]:
         """The quantities that are not zero, in the order above."""

@@ -31,8 +31,8 @@ def usage_from_json(text: str) -> Usage:
 
 def usage_from_counts(prompt: str | None, cached: str | None, completion: str | None) -> Usage:
     """Counts from the command line; None counts as zero. Raises UsageError."""
-    prompt_tokens = _typed("--prompt-tokens", prompt)
-    cached_tokens = _typed("--cached-tokens", cached)
+    prompt_tokens = typed_count("--prompt-tokens", prompt)
+    cached_tokens = typed_count("--cached-tokens", cached)
     if cached_tokens > prompt_tokens:
         raise UsageError(
             f"--cached-tokens {cached_tokens}: is more than --prompt-tokens {prompt_tokens}; "
@@ -41,11 +41,11 @@ def usage_from_counts(prompt: str | None, cached: str | None, completion: str | 
     return Usage(
         input=prompt_tokens - cached_tokens,
         cached_input=cached_tokens,
-        output=_typed("--completion-tokens", completion),
+        output=typed_count("--completion-tokens", completion),
     )
 
 
-def _typed(flag: str, text: str | None) -> int:
+def typed_count(flag: str, text: str | None) -> int:
     if text is None:
         return 0
     if not _WHOLE_NUMBER.fullmatch(text):

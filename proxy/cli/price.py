@@ -4,16 +4,20 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.api_usage import usage_from_counts, usage_from_json
+from proxy.cli.api_usage import typed_count, usage_from_counts, usage_from_json
 from proxy.cli.options import add_json_argument, read_config
 from proxy.errors import UsageError
-from rates import Charge, Found, ModelName, NotPriced, Usage, load_catalogue, parse_model_name, price
+from rates import Catalogue, Charge, Found, ModelName, NotPriced, Usage, load_catalogue, parse_model_name, price
+from rates.model_name import PROVIDERS
 from rates.money import plain, usd_text
-from rates.rate_card import TIERS, tier_named
+from rates.rate_card import TIERS, UNIT_KINDS, tier_named
+from rates.usage import KINDS
 
 HELP = """\
 What a request of a model costs. Tokens are counted as the API counts them: cached ones inside the prompt,
@@ -22,9 +26,12 @@ EXAMPLE = """\
 examples:
   taximeter price ft:gpt-4o-mini-2024-07-18:acme::abc123 --prompt-tokens 1000 --completion-tokens 500
   taximeter price gpt-4.1 --tier batch --at 2026-11-21
-  taximeter price azure/gpt-4o-mini --usage '{"prompt_tokens": 1000, "completion_tokens": 500}' --json"""
+  taximeter price azure/gpt-4o-mini --usage '{"prompt_tokens": 1000, "completion_tokens": 500}' --json
+  taximeter price gpt-5.4 --prompt-tokens 1000 --calls web_search=2 --data-residency
+  taximeter price groq/llama-3.3-70b-versatile --prompt-tokens 1000"""
 
 _SERVICE_TIERS = (*TIERS, "auto", "default", "fast", "scale", "ultrafast")
+_TOOLS = {kind.rpartition("_")[0]: kind for kind in KINDS if kind in UNIT_KINDS}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -34,8 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-tokens", metavar="N", help="tokens of the prompt, cached ones included")
     parser.add_argument("--cached-tokens", metavar="N", help="how many of the prompt's tokens came from the cache")
     parser.add_argument("--completion-tokens", metavar="N", help="tokens of the answer, reasoning included")
+    parser.add_argument(
+        "--calls",
+        metavar="TOOL=N",
+        action="append",
+        default=[],
+        help=f"calls or sessions of a tool, as often as there are tools: {', '.join(_TOOLS)}",
+    )
     parser.add_argument("--usage", metavar="JSON", help="the usage object of a reply, instead of the counts above")
     parser.add_argument("--tier", metavar="T", help=f"service tier: {', '.join(_SERVICE_TIERS)} (default: standard)")
+    parser.add_argument(
+        "--data-residency",
+        action="store_true",
+        help="at an endpoint such as eu.api.openai.com (default: if the configured upstream is one)",
+    )
     parser.add_argument("--at", metavar="DATE", help="the price of that day (UTC) or RFC 3339 time (default: now)")
     parser.add_argument("--rates", metavar="FILE", action="append", default=[], help="a card file of your own, as well")
     parser.add_argument("--config", metavar="FILE", help="TOML file (TAXIMETER_CONFIG; else ./taximeter.toml if there)")
@@ -50,11 +69,13 @@ def run(args: argparse.Namespace) -> int:
     asked = parse_model_name(args.model)
     config = read_config(args)
     name = parse_model_name(config.models.get(asked.text, asked.text))
-    if args.provider is not None and name.provider not in (None, args.provider):
+    if args.provider in PROVIDERS and name.provider not in (None, args.provider):
         raise UsageError(f"--provider {args.provider}: {name} says {name.provider}; give one of the two")
     catalogue = load_catalogue((*config.rate_files, *map(Path, args.rates)))
+    provider, name = _whose(catalogue, name, args.provider, config.provider)
+    resident = args.data_residency or config.data_residency
     try:
-        found = catalogue.find(name, provider=args.provider or config.provider, tier=args.tier, at=at)
+        found = catalogue.find(name, provider=provider, tier=args.tier, at=at, resident=resident)
         charge = price(usage or Usage(), found.card)
     except NotPriced:
         if args.json:
@@ -67,15 +88,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _whose(catalogue: Catalogue, name: ModelName, given: str | None, configured: str) -> tuple[str, ModelName]:
+    """The provider to ask, and the id to ask it for: `groq/…` says groq, unless the upstream itself has such an id."""
+    head, slash, rest = name.text.partition("/")
+    if given is not None or not slash or head not in catalogue.imported_providers or head in PROVIDERS:
+        return given or configured, name
+    return (configured, name) if catalogue.knows(name, configured) else (head, parse_model_name(rest))
+
+
 def _usage(args: argparse.Namespace) -> Usage | None:
     """None when nothing was given: then only the rates are asked for."""
     counts: Sequence[str | None] = (args.prompt_tokens, args.cached_tokens, args.completion_tokens)
     given = any(count is not None for count in counts)
-    if args.usage is not None:
-        if given:
-            raise UsageError("--usage: stands for the token counts; give either")
-        return usage_from_json(args.usage)
-    return usage_from_counts(*counts) if given else None
+    if args.usage is not None and given:
+        raise UsageError("--usage: stands for the token counts; give either")
+    if args.usage is None and not given and not args.calls:
+        return None
+    tokens = usage_from_json(args.usage) if args.usage is not None else usage_from_counts(*counts)
+    calls = dict(_calls(text) for text in args.calls)
+    return replace(tokens, **calls)
+
+
+def _calls(text: str) -> tuple[str, int]:
+    tool, _, number = text.partition("=")
+    if tool not in _TOOLS:
+        raise UsageError(f'--calls "{text}": write TOOL=N; tools: {", ".join(_TOOLS)}')
+    return _TOOLS[tool], typed_count(f"--calls {tool}=", number)
 
 
 def _moment(text: str) -> datetime:
@@ -118,6 +156,7 @@ def _priced(found: Found, charge: Charge) -> dict[str, Any]:
         "checked": card.checked.isoformat(),
         "shutdown": card.shutdown.isoformat() if card.shutdown else None,
         "long_context": charge.long_context,
+        "data_residency": card.resident,
         "rates": {kind: plain(rate) for kind, rate in {**card.rates, **card.unit_rates}.items()},
         "cost_usd": usd_text(charge.nanos),
         "cost_nanos": charge.nanos,
@@ -145,6 +184,10 @@ def _show(name: ModelName, found: Found, charge: Charge, *, with_lines: bool) ->
     ]
     if charge.long_context:
         notes.append("The prompt is above the long-context threshold: the whole request costs more.")
+    if card.resident:
+        notes.append(
+            f"At a data-residency endpoint: tokens cost {plain(card.residency_times or Decimal(1))} times as much."
+        )
     if found.assumed:
         notes.append("Assumed: that this price held then already. Nobody printed when it began.")
     if charge.assumed:
@@ -170,7 +213,9 @@ def _show(name: ModelName, found: Found, charge: Charge, *, with_lines: bool) ->
         (
             line.kind,
             f"{line.quantity:,}",
-            f"${plain(line.usd_per_million)}" if line.usd_per_million is not None else "each",
+            f"${plain(line.usd_per_million)}"
+            if line.usd_per_million is not None
+            else f"${plain(line.usd_per_unit or Decimal(0))} each",
             f"${plain(line.usd)}",
         )
         for line in charge.lines

@@ -40,6 +40,7 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "upstream_key_env": _variable,
     "upstream_key_file": path,
     "provider": _provider,
+    "data_residency": truth,
     "require_key": truth,
     "rate_files": _paths,
     "unpriced": partial(one_of, choices=("allow", "refuse")),

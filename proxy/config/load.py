@@ -12,7 +12,7 @@ from proxy.config.environment import process_environ, user_data_dir
 from proxy.config.keys import IN_ENVIRONMENT, READERS, refuse_unknown
 from proxy.config.records import Address, Config, Secret
 from proxy.config.sources import Setting
-from proxy.config.urls import provider_of
+from proxy.config.urls import has_data_residency, provider_of
 from proxy.config.values import path
 from proxy.errors import ConfigError
 
@@ -51,9 +51,9 @@ def load_config(
     if "data_dir" not in values:
         values["data_dir"] = user_data_dir(variables)
     config = Config(source=source, **values)
-    if "provider" not in values:
-        values["provider"] = provider_of(config.upstream)
-        config = Config(source=source, **values)
+    values.setdefault("provider", provider_of(config.upstream))
+    values.setdefault("data_residency", has_data_residency(config.upstream))
+    config = Config(source=source, **values)
     _refuse_same_address(config, settings)
     return config
 

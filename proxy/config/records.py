@@ -107,6 +107,7 @@ class Config:
     upstream_key: Secret | None = None
     upstream_key_env: str = "OPENAI_API_KEY"
     provider: str = "openai"
+    data_residency: bool = False  # the upstream is one of OpenAI's endpoints that cost more
     require_key: bool = False
     rate_files: tuple[Path, ...] = ()
     unpriced: Literal["allow", "refuse"] = "allow"

@@ -9,6 +9,35 @@ from proxy.config.values import text
 
 STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_VENDORS = {  # hosts of OpenAI-compatible APIs → the provider of rates/cards/imported
+    "api.anthropic.com": "anthropic",
+    "api.arcee.ai": "arcee",
+    "api.avian.io": "avian",
+    "inference.baseten.co": "baseten",
+    "api.cerebras.ai": "cerebras",
+    "api.cloudflare.com": "cloudflare",
+    "api.cohere.ai": "cohere",
+    "api.cohere.com": "cohere",
+    "cloud.databricks.com": "databricks",
+    "azuredatabricks.net": "databricks",
+    "api.deepseek.com": "deepseek",
+    "api.fireworks.ai": "fireworks",
+    "generativelanguage.googleapis.com": "google",
+    "api.groq.com": "groq",
+    "api.minimax.io": "minimax",
+    "api.minimaxi.com": "minimax",
+    "api.mistral.ai": "mistral",
+    "api.moonshot.ai": "moonshotai",
+    "api.moonshot.cn": "moonshotai",
+    "api.novita.ai": "novita",
+    "openrouter.ai": "openrouter",
+    "api.perplexity.ai": "perplexity",
+    "api.together.ai": "together",
+    "api.together.xyz": "together",
+    "api.x.ai": "x-ai",
+    "api.z.ai": "zai",
+    "open.bigmodel.cn": "zhipuai",
+}
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+(%25[\w.-]+)?\]")
 _PORT_REASON = "the port must be a number from 1 to 65535"
 _ENCODE = "a `/`, `?`, `#` or `@` inside a password must be percent-encoded"
@@ -42,9 +71,20 @@ def upstream(setting: Setting) -> str:
 
 
 def provider_of(upstream_url: str) -> str:
-    """Whose rate cards hold when nobody said: azure by its host names, else openai."""
-    host = (urlsplit(upstream_url).hostname or "").rstrip(".")
-    return "azure" if host.endswith(_AZURE_HOSTS) else "openai"
+    """Whose rate cards hold when nobody said: the vendor that the host's name tells, else openai."""
+    host = _host(upstream_url)
+    if host.endswith(_AZURE_HOSTS):
+        return "azure"
+    return next((provider for known, provider in _VENDORS.items() if f".{host}".endswith(f".{known}")), "openai")
+
+
+def has_data_residency(upstream_url: str) -> bool:
+    """Is this one of OpenAI's endpoints of a region, such as eu.api.openai.com?"""
+    return re.fullmatch(r"[a-z]{2}\.api\.openai\.com", _host(upstream_url)) is not None
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def store_url(setting: Setting) -> str:

@@ -241,3 +241,24 @@ def test_usage_adds_up_to_what_was_given_or_is_refused(
     assert sum(quantities.values()) == prompt + completion
     assert set(quantities) <= set(KINDS)
     assert min(quantities.values(), default=0) >= 0
+
+
+def test_tools_and_data_residency(capsys: pytest.CaptureFixture[str]) -> None:
+    priced = as_json(capsys, "gpt-5.4", "--prompt-tokens", "1000", "--calls", "web_search=2", "--data-residency", *AT)
+    assert priced["cost_usd"] == "0.02275"
+    assert priced["data_residency"] is True
+    assert priced["lines"][1] == {
+        "kind": "web_search_calls",
+        "quantity": 2,
+        "usd_per_unit": "0.01",
+        "cost_usd": "0.02",
+    }
+    assert as_json(capsys, "gpt-4.1", "--calls", "code_interpreter_4gb=1", *AT)["cost_usd"] == "0.12"
+    Path("taximeter.toml").write_text('upstream = "https://eu.api.openai.com/v1"\n')
+    assert as_json(capsys, "gpt-5.4", "--prompt-tokens", "1000", *AT)["cost_usd"] == "0.00275"
+
+
+def test_tools_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("web_serach=2", "web_search", "web_search=-1", "web_search=x"):
+        assert main(["price", "gpt-5.4", "--calls", wrong]) == 2
+        assert "--calls" in capsys.readouterr().err

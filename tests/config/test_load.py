@@ -225,8 +225,34 @@ def test_upstream_keys_that_cannot_be(tmp_path: Path, toml: str, environ: Mappin
         ("https://acme.cognitiveservices.azure.com/x", "azure"),
         ("https://acme.services.ai.azure.com/x", "azure"),
         ("https://openai.azure.com.example/x", "openai"),
+        ("https://api.anthropic.com/v1", "anthropic"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "google"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://api.x.ai/v1", "x-ai"),
+        ("https://eu.api.mistral.ai./v1", "mistral"),
+        ("https://evilapi.groq.com/v1", "openai"),
+        ("https://api.groq.com.example/v1", "openai"),
+        ("http://127.0.0.1:8000/v1", "openai"),
     ],
 )
 def test_the_provider_follows_from_the_upstream(tmp_path: Path, upstream: str, provider: str) -> None:
     assert provider == load(tmp_path, flags={"upstream": upstream}).provider
     assert load(tmp_path, 'provider = "mine"', {"upstream": upstream}).provider == "mine"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "costs_more"),
+    [
+        ("https://api.openai.com/v1", False),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://US.api.openai.com", True),
+        ("https://eu.api.openai.com.example/v1", False),
+        ("https://www.api.openai.com/v1", False),
+        ("https://api.groq.com/openai/v1", False),
+    ],
+)
+def test_data_residency_follows_from_the_upstream(tmp_path: Path, upstream: str, costs_more: bool) -> None:
+    assert load(tmp_path, flags={"upstream": upstream}).data_residency is costs_more
+    assert load(tmp_path, "data_residency = true", {"upstream": upstream}).data_residency
+    assert not load(tmp_path, "data_residency = false", {"upstream": upstream}).data_residency

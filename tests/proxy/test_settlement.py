@@ -97,6 +97,16 @@ def test_the_served_model_is_priced_and_the_asked_one_where_none_is_named(
     assert (entry.upstream_id, entry.client_request_id, entry.at) == ("chatcmpl-1", "c1", "2026-11-21T12:00:00.000Z")
 
 
+def test_a_data_residency_endpoint_costs_more_where_the_card_says_so() -> None:
+    bench = Bench(data_residency=True)
+
+    entry = bench.settle("gpt-5.4", reading("gpt-5.4-2026-03-05", Usage(input=1000, web_search_calls=1)))
+
+    assert entry.cost_nanos == 2_750_000 + 10_000_000
+    assert entry.card == "openai/gpt-5.4/standard/2024-01-01/residency"
+    assert bench.settle(FINE_TUNED, reading(FINE_TUNED)).cost_nanos == 900_000
+
+
 def test_the_models_table_decides_over_what_the_response_says() -> None:
     azure = "gpt-4o-mini-2024-07-18.ft-0123456789abcdef0123456789abcdef"
     bench = Bench(models={"acme-classifier": azure})

@@ -110,7 +110,11 @@ output_times = "1.5"
         (changed('provider = "acme"\n', ""), 1, "provider is missing"),
         (changed('"acme"', '"Acme Inc"'), 3, "small letters"),
         (changed('model = "acme-1"\n', ""), 1, "model is missing"),
-        (changed('"acme-1"', '"openai/acme-1"'), 2, "has a prefix"),
+        (
+            changed('"acme-1"', '"openai/acme-1"').replace('provider = "acme"', 'provider = "openai"'),
+            2,
+            "has a prefix",
+        ),
         (changed('standard = { input = "1", output = "2" }\n', ""), 1, "has no price"),
         (changed('{ input = "1", output = "2" }', "{ }"), 7, "has no amount"),
         (changed('{ input = "1", output = "2" }', '"1"'), 7, "must be a table"),
@@ -131,6 +135,15 @@ output_times = "1.5"
         (CARD + 'training = { usd_per_million = "1", usd_per_hour = "1" }\n', 8, "one amount"),
         (CARD + "hosting = { usd_per_hour = 1.7 }\n", 8, "in quotes"),
         (CARD + '[card.long_context]\nabove_prompt_tokens = 5\ninput_times = "2"\n', 8, "output_times is missing"),
+        (CARD + 'tools = "search"\n', 8, "there is: none"),
+        (CARD + 'tools = { web_search_calls = "1" }\n', 8, "must name a list of tool prices"),
+        ('[tools.search]\ninput = "1"\n' + CARD, 2, "unknown field 'input'"),
+        ("[tools]\nsearch = 1\n" + CARD, 2, "must be a table"),
+        ("[tools.search]\nweb_search_calls = 0.01\n" + CARD, 2, "in quotes"),
+        ('source = ""\n' + CARD, 1, "not empty"),
+        ('checked = "2026"\n' + CARD, 1, "a date without quotes"),
+        (CARD + "residency_times = 1.1\n", 8, "in quotes"),
+        (CARD + 'any_date = "yes"\n', 8, "true or false"),
         (CARD + "standard = 1\n", 8, "is not TOML"),
         (changed('input = "1"', "input = 0x" + "f" * 9000), 7, "in quotes"),
         (CARD + "[card.batch]\ninput = 3.0\n", 9, "in quotes"),
@@ -159,6 +172,39 @@ def test_a_mistake_is_named_with_file_line_and_reason(tmp_path: Path, text: str,
     assert str(caught.value).startswith(f"{file}:{line}: ")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_stands_once_for_every_card_of_the_file(tmp_path: Path) -> None:
+    text = """
+provider = "acme"
+source = "contract 7"
+checked = 2026-11-01
+
+[tools.search]
+web_search_calls = "0.01"
+file_search_calls = "0.002"
+
+[[card]]
+model = "acme-1"
+effective_from = 2026-01-01
+tools = "search"
+standard = { input = "1", web_search_calls = "0.03" }
+batch = { input = "0.5" }
+
+[[card]]
+model = "acme-2"
+effective_from = 2026-01-01
+source = "contract 8"
+standard = { input = "1" }
+"""
+    first, second = read_card_file(write(tmp_path, text))
+    assert (first.source, second.source, second.checked.isoformat()) == ("contract 7", "contract 8", "2026-11-01")
+    assert first.tiers["batch"].unit_rates == {
+        "web_search_calls": Decimal("0.01"),
+        "file_search_calls": Decimal("0.002"),
+    }
+    assert first.tiers["standard"].unit_rates["web_search_calls"] == Decimal("0.03")
+    assert second.tiers["standard"].unit_rates == {}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Every row of cases.csv, to the nano. Expected amounts were computed by hand from the price pages, not by rates.
 
-Columns: usage is `kind=quantity;…`; usd is rounded half to even to the nano-dollar; an empty usd means NotPriced.
+Columns: residency is `yes` at a data-residency endpoint; usage is `kind=quantity;…`; usd is rounded half to even to the nano-dollar; an empty usd means NotPriced.
 """
 
 import csv
@@ -34,6 +34,7 @@ def test_case(catalogue: Catalogue, case: dict[str, str]) -> None:
             provider=case["provider"],
             tier=case["tier"] or None,
             at=datetime.fromisoformat(case["at"]),
+            resident=bool(case["residency"]),
         )
         return price(usage, found.card).nanos, found.provenance
 
@@ -48,6 +49,6 @@ def test_case(catalogue: Catalogue, case: dict[str, str]) -> None:
 
 
 def test_the_table_is_large_enough_and_says_nothing_twice() -> None:
-    keys = [tuple(case[key] for key in ("id", "provider", "tier", "at", "usage")) for case in CASES]
+    keys = [tuple(case[key] for key in ("id", "provider", "tier", "residency", "at", "usage")) for case in CASES]
     assert len(keys) >= 200
     assert len(set(keys)) == len(keys)

@@ -214,11 +214,55 @@ def test_ids_that_callers_make_up_do_not_fill_the_memory() -> None:
         find(catalogue, f"ft:gpt-4o-mini:acme::{number}")
     find(catalogue, "ft:gpt-4o-mini:" + "x" * 1000 + "::7")
     assert len(catalogue._memo) <= 4096
-    assert all(len(text) <= 256 for text, _, _ in catalogue._memo)
+    assert all(len(text) <= 256 for text, *_ in catalogue._memo)
 
 
 def test_any_moment_has_at_most_one_card() -> None:
     for days in range(0, 1100, 7):
         at = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=days)
-        held = [(c.provider, c.fine_tuned, c.model, c.tier) for c in SHIPPED if c.holds_at(at)]
+        held = [(c.provider, c.fine_tuned, c.model, c.tier, c.resident) for c in SHIPPED if c.holds_at(at)]
         assert len(held) == len(set(held))
+
+
+def test_data_residency_is_a_card_of_its_own_where_it_costs_more() -> None:
+    def card(model: str, tier: str | None = None) -> Any:
+        return SHIPPED.find(parse_model_name(model), provider="openai", tier=tier, at=NOON, resident=True).card
+
+    dearer = card("gpt-5.4", "batch")
+    assert dearer.id == "openai/gpt-5.4/batch/2024-01-01/residency"
+    assert SHIPPED.card(dearer.id) is dearer
+    assert dearer.rates["cached_input"] == Decimal("0.143")
+    assert dearer.usd_per_million("cached_input", long_context=True) == Decimal("0.275")
+    assert dearer.usd_per_million("output", long_context=True) == Decimal("12.375")
+    assert dearer.unit_rates == SHIPPED.card("openai/gpt-5.4/batch/2024-01-01").unit_rates  # type: ignore[union-attr]
+    assert not card("gpt-5.2").resident
+    assert not card(FT).resident
+
+
+GATEWAY = USER.replace('"openai"', '"acme-gateway"', 1)
+
+
+def test_at_another_provider_a_prefix_is_a_part_of_the_id(tmp_path: Path) -> None:
+    file = tmp_path / "my-rates.toml"
+    cards = [GATEWAY.format(model="openai/gpt-4o", fine_tuned="false", begins="2024-01-01")]
+    cards.append(GATEWAY.format(model="gpt-4.1", fine_tuned="false", begins="2024-01-01").split('"acme-gateway"')[1])
+    file.write_text("".join(cards))
+    catalogue = load_catalogue([file])
+    mine = ("my-rates:acme-gateway/openai/gpt-4o/standard/2024-01-01", "override")
+    assert find(catalogue, "openai/gpt-4o", provider="acme-gateway") == mine
+    assert find(catalogue, "openai/GPT-4o", provider="acme-gateway") == mine
+    assert find(catalogue, "openai/gpt-4.1", provider="acme-gateway")[1] == "override"
+    for model in ("openai/gpt-4o-mini", "azure/gpt-4o", "gpt-4o", "openai/ft:gpt-4o:acme::x"):
+        with pytest.raises(NotPriced):
+            find(catalogue, model, provider="acme-gateway")
+    assert find(catalogue, "openai/gpt-4o")[0] == "openai/gpt-4o/standard/2024-01-01"
+
+
+def test_any_date_is_as_good_only_where_the_card_says_so(tmp_path: Path) -> None:
+    catalogue = with_user_card(tmp_path, "sonnet-4", more="any_date = true\n")
+    for model in ("sonnet-4", "sonnet-4-20250514", "sonnet-4-2025-05-14", "sonnet-4@20250514", "Sonnet-4-20261231"):
+        assert find(catalogue, model)[1] == "override"
+    for model in ("sonnet-4-5", "sonnet-4-20251314", "sonnet-4-2025051", "sonnet-4-20250514-x", "sonnet-4-20250514:free",
+                  "ft:sonnet-4-20250514:acme::x", "gpt-4o-20240806"):  # fmt: skip
+        with pytest.raises(NotPriced):
+            find(catalogue, model)

@@ -76,7 +76,7 @@ amounts = st.decimals(0, 10**9, places=9)
 )
 def test_the_sum_is_rounded_once_half_to_even(parts: list[tuple[str, int, Decimal]]) -> None:
     usage = Usage.of({kind: quantity for kind, quantity, _ in parts})
-    per_unit = {kind for kind in KINDS if kind.endswith("_calls")}
+    per_unit = {kind for kind in KINDS if kind.endswith(("_calls", "_sessions"))}
     card = replace(
         CARD,
         rates={kind: rate for kind, _, rate in parts if kind not in per_unit},
