@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-all lint real dashboard clean
+.PHONY: run demo test test-all lint real dashboard imported-rates clean
 
 # In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
 # call the clean end an error.
@@ -35,6 +35,10 @@ dashboard: $(VENV)/dev
 
 clean:
 	rm -rf $(VENV) dist build
+
+# Other vendors' prices, from the pinned genai-prices.
+imported-rates: $(VENV)/dev
+	$(BIN)/python -m rates.cards.imported.convert
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

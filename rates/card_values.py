@@ -13,7 +13,7 @@ from rates.card_lines import Path as Where
 from rates.errors import CatalogueError
 
 _T = TypeVar("_T")
-_AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,15})?")
+_AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,18})?")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 

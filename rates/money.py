@@ -6,7 +6,7 @@ Nanos = int
 NANOS_PER_USD = 10**9
 PER_MILLION = 10**6
 
-# Wide enough that no product of a rate (28 digits at most) and a quantity (10 digits at most) is ever rounded.
+# Wide enough that no product of a rate (30 digits at most) and a quantity (10 digits at most) is ever rounded.
 EXACT = Context(prec=60)
 _ONE = Decimal(1)
 

@@ -262,3 +262,15 @@ def test_tools_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("web_serach=2", "web_search", "web_search=-1", "web_search=x"):
         assert main(["price", "gpt-5.4", "--calls", wrong]) == 2
         assert "--calls" in capsys.readouterr().err
+
+
+def test_other_vendors(capsys: pytest.CaptureFixture[str]) -> None:
+    by_prefix = as_json(capsys, "groq/llama-3.3-70b-versatile", "--prompt-tokens", "1000", *AT)
+    assert (by_prefix["provider"], by_prefix["provenance"], by_prefix["cost_usd"]) == ("groq", "imported", "0.00059")
+    by_flag = as_json(capsys, "openai/gpt-oss-120b", "--provider", "groq", "--prompt-tokens", "1000", *AT)
+    assert by_flag["rate_card"] == "groq/openai/gpt-oss-120b/standard/2026-10-14"
+    Path("taximeter.toml").write_text('upstream = "https://openrouter.ai/api/v1"\n')
+    upstream = as_json(capsys, "openai/gpt-4o", "--prompt-tokens", "1000", *AT)
+    assert (upstream["provider"], upstream["provenance"]) == ("openrouter", "imported")
+    assert main(["price", "ft:gpt-4o:acme::x", *AT]) == 1
+    assert "no card prices ft:gpt-4o:acme::x at openrouter" in capsys.readouterr().err
