@@ -136,6 +136,7 @@ def _file(provider: Provider, taken: frozenset[str]) -> str:
     if not cards:
         return ""
     head = (
+        "#:schema ../card.schema.json\n"
         f"# Made by convert.py out of genai-prices {version('genai-prices')} (MIT, LICENSE.genai-prices). Not for"
         " editing:\n# a file of your own (`rate_files`) overrides any card.\n"
     )
