@@ -16,7 +16,6 @@ session; a card that says `tools = "NAME"` has them in each of its tiers.
 Invariant: a file is taken whole or not at all. Every complaint is one line: file, line, what is wrong, the mend.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from rates.model_name import PROVIDERS, ModelName, parse_model_name
 from rates.rate_card import TIERS, UNIT_KINDS, Hosting, LongContext, Training
 from rates.usage import KINDS
 
-_SYNTAX = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _FILE_KEYS = ("provider", "source", "checked", "tools", "card")
 _CARD_KEYS = (
     *("model", "provider", "fine_tuned", "snapshots", "any_date", "effective_from", "effective_to", "assumed"),
@@ -93,9 +91,9 @@ def read_card_file(path: Path) -> tuple[Sheet, ...]:
     except UnicodeDecodeError:
         raise CatalogueError(f"{path}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        match = _SYNTAX.fullmatch(str(error))
-        place, reason = (f":{match[2]}", match[1]) if match else ("", str(error))
-        raise CatalogueError(f"{path}{place}: is not TOML: {reason}") from None
+        reason, _, place = str(error).rpartition(" (at ")
+        number = int(place.split()[1].rstrip(",")) if place.startswith("line ") else max(1, len(text.splitlines()))
+        raise CatalogueError(f"{path}:{number}: is not TOML: {reason}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets a thousand deep
         raise CatalogueError(f"{path}: is not a card file: a value is too large or nested too deep") from None
     reader = _Reader(path, Lines(text))

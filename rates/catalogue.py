@@ -20,7 +20,7 @@ from rates.card_file import read_card_file
 from rates.errors import NotPriced
 from rates.imported import Imported
 from rates.layer import Layer, Listed, lay
-from rates.model_name import PROVIDERS, ModelName, without_date
+from rates.model_name import PROVIDERS, ModelName, parse_model_name, without_date
 from rates.rate_card import RateCard, tier_named
 
 Provenance = Literal["exact", "family", "override", "imported"]
@@ -99,6 +99,19 @@ class Catalogue:
         if card is None:
             card = next((each for each in self.imported(card_id.partition("/")[0]) if each.id == card_id), None)
         return card
+
+    def history(self, name: ModelName, provider: str, *, fine_tuned: bool | None = None) -> Sequence[Found]:
+        """Every card that lists the model, whatever its tier and date: the best first, then in order of time.
+
+        `fine_tuned`: the cards of an id's fine-tunes, though the id is not one's.
+        """
+        if fine_tuned and not name.fine_tuned:
+            name = parse_model_name(f"ft:{name.canonical}")
+        return [
+            Found(card, _provenance(name, layer, listed), assumed="effective_from" in card.assumed)
+            for layer, listed in self._listed(name, _asked(name, provider))
+            for card in listed.cards
+        ]
 
     @property
     def imported_providers(self) -> Sequence[str]:

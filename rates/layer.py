@@ -12,6 +12,7 @@ from rates.errors import CatalogueError
 from rates.money import EXACT
 from rates.rate_card import RateCard
 
+Origin = Literal["shipped", "override", "imported"]
 Key = tuple[str, bool, str]
 """Provider, fine-tuned, id."""
 
@@ -30,14 +31,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    kind: Literal["shipped", "override", "imported"]
+    kind: Origin
     cards: tuple[RateCard, ...]
     index: Mapping[Key, Listed]
     snapshots: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
     """What each model's cards list, by the model's own key: a user's card of the model inherits it."""
 
 
-def lay(kind: Literal["shipped", "override", "imported"], sheets: Sequence[Sheet], below: Layer | None = None) -> Layer:
+def lay(kind: Origin, sheets: Sequence[Sheet], below: Layer | None = None) -> Layer:
     """Raises CatalogueError for an overlap or a gap. A card that lists no snapshots has those of the layer below."""
     inherited = below.snapshots if below is not None else {}
     models: dict[Key, list[Sheet]] = {}
@@ -109,7 +110,7 @@ def _wrong(each: str, what: str, earlier: Sheet, later: Sheet) -> NoReturn:
     )
 
 
-def _cards(sheet: Sheet, kind: str) -> tuple[RateCard, ...]:
+def _cards(sheet: Sheet, kind: Origin) -> tuple[RateCard, ...]:
     """One card a tier, and its twin for data-residency endpoints where those cost more.
 
     The id of a user's card begins with its file's name: it never takes a shipped card's.
@@ -139,6 +140,7 @@ def _cards(sheet: Sheet, kind: str) -> tuple[RateCard, ...]:
             source=sheet.source,
             checked=sheet.checked,
             note=sheet.note,
+            origin=kind,
         )
         for tier, amounts in sheet.tiers.items()
     ]

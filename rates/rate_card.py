@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Literal
 
 from rates.errors import NotPriced
 from rates.money import EXACT
@@ -91,6 +92,7 @@ class RateCard:
     source: str
     checked: date
     note: str = ""
+    origin: Literal["shipped", "override", "imported"] = "shipped"
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -1,9 +1,13 @@
 """The flags that commands share, and the configuration they lead to."""
 
 import argparse
+import re
+from datetime import UTC, datetime
 
 from proxy.config import Config, load_config
+from proxy.errors import UsageError
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _FLAGS = ("config", "redis_url", "data_dir", "listen", "ops_listen", "upstream", "workers")
 
 
@@ -17,6 +21,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def moment(flag: str, text: str) -> datetime:
+    """A date, which means its first moment in UTC, or a time with its offset. Raises UsageError."""
+    try:
+        at = datetime.fromisoformat(text.upper())
+        if _DATE.fullmatch(text):
+            return at.replace(tzinfo=UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise UsageError(f'{flag} "{text}": write a date as YYYY-MM-DD, or a time as 2026-11-22T00:00:00Z')
 
 
 def read_config(args: argparse.Namespace, *, with_upstream_key: bool = False) -> Config:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cli.api_usage import typed_count, usage_from_counts, usage_from_json
-from proxy.cli.options import add_json_argument, read_config
+from proxy.cli.options import add_json_argument, moment, read_config
 from proxy.errors import UsageError
 from rates import Catalogue, Charge, Found, ModelName, NotPriced, Usage, load_catalogue, parse_model_name, price
 from rates.model_name import PROVIDERS
@@ -32,7 +31,6 @@ examples:
 
 _SERVICE_TIERS = (*TIERS, "auto", "default", "fast", "scale", "ultrafast")
 _TOOLS = {kind.rpartition("_")[0]: kind for kind in KINDS if kind in UNIT_KINDS}
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     usage = _usage(args)
-    at = datetime.now(UTC) if args.at is None else _moment(args.at)
+    at = datetime.now(UTC) if args.at is None else moment("--at", args.at)
     if args.tier is not None and args.tier not in _SERVICE_TIERS:
         raise UsageError(f'--tier "{args.tier}": is none of {", ".join(_SERVICE_TIERS)}')
     asked = parse_model_name(args.model)
@@ -114,18 +112,6 @@ def _calls(text: str) -> tuple[str, int]:
     if tool not in _TOOLS:
         raise UsageError(f'--calls "{text}": write TOOL=N; tools: {", ".join(_TOOLS)}')
     return _TOOLS[tool], typed_count(f"--calls {tool}=", number)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        if _DATE.fullmatch(text):
-            return moment.replace(tzinfo=UTC)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise UsageError(f'--at "{text}": write a date as YYYY-MM-DD, or a time as 2026-11-22T00:00:00Z')
 
 
 def _tier(service_tier: str | None) -> str | None:
