@@ -181,17 +181,14 @@ class Catalogue:
         return f"no card prices {who}"
 
 
-def load_catalogue(extra_files: Sequence[Path] = (), *, upstream: str | None = None) -> Catalogue:
+def load_catalogue(extra_files: Sequence[Path] = ()) -> Catalogue:
     """The shipped cards and a user's own files over them. Raises CatalogueError; then nothing has changed.
 
-    Imported cards are read when their provider is first asked; those of the provider `upstream` are read at once.
+    Imported cards are read when their provider is first asked (`Catalogue.imported` asks).
     """
     shipped = lay("shipped", [sheet for path in sorted(_SHIPPED.glob("*.toml")) for sheet in read_card_file(path)])
     user = lay("override", [sheet for path in extra_files for sheet in read_card_file(path)], below=shipped)
-    imported = Imported(_SHIPPED / "imported")
-    if upstream is not None:
-        imported.layer(upstream)
-    return Catalogue([user, shipped], imported)
+    return Catalogue([user, shipped], Imported(_SHIPPED / "imported"))
 
 
 def _asked(name: ModelName, provider: str) -> str:

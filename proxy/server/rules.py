@@ -10,6 +10,6 @@ def build_rules(config: Config) -> Rules:
     """Raises CatalogueError when a rate file is wrong: nothing of it is used then."""
     return Rules(
         config=config,
-        catalogue=load_catalogue(config.rate_files, upstream=config.provider),
+        catalogue=load_catalogue(config.rate_files),
         book=BudgetBook([budget_from(record) for record in config.budgets]),
     )

@@ -1,7 +1,7 @@
 """The supervisor: opens one listening socket, starts the store and the workers on it, and shows them to operators.
 
-A worker that dies is replaced. SIGTERM and Ctrl-C drain. SIGHUP reads configuration and rate files again. Workers leave
-by themselves when the supervisor is gone: the pipe on their standard input ends.
+A worker that dies is replaced. SIGTERM and Ctrl-C drain. SIGHUP reads configuration and rate files again; so does a
+rate file that changes. Workers leave by themselves when the supervisor is gone: the pipe on their standard input ends.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from proxy.server.control import Orders, frame
 from proxy.server.ops import Ops
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
+from proxy.server.watch import look
 from proxy.server.worker import BACKLOG, READY
 from proxy.store import Store
 from rates.errors import CatalogueError
@@ -36,6 +37,7 @@ START_SECONDS = 30.0
 KILL_SECONDS = 10.0  # beyond drain_seconds, before a worker that does not end is killed
 CRASH_PAUSE = 1.0  # a worker that dies at once must not be restarted in a tight loop
 STORE_LOOK_SECONDS = 0.5
+RATES_LOOK_SECONDS = 1.0  # at the rate files; a change counts when it has stood for one more look
 NEEDS_RESTART = ("listen", "ops_listen", "workers", "redis_url", "data_dir", "upstream", "store_timeout_ms")
 
 
@@ -82,6 +84,7 @@ class Supervisor:
         self._tasks = Tasks()
         self._stopping = asyncio.Event()
         self.serving = False
+        self._looked = look(config.rate_files)
         self.book = build_rules(config).book
         self.store: Store
 
@@ -105,6 +108,7 @@ class Supervisor:
                 self._tasks.start(self._keep(slot), name=f"worker {slot}")
             if self._revive_store is not None:
                 self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
+            self._tasks.start(self._watch_rate_files(), name="rate files")
             if not self._stopping.is_set():
                 self.serving = True
                 self._on_ready()
@@ -217,10 +221,24 @@ class Supervisor:
                     worker.kill()
             await asyncio.gather(*(worker.wait() for worker in workers))
 
+    async def _watch_rate_files(self) -> None:
+        """A rate file that was changed is read like on SIGHUP, once it has stood still: editors write in pieces."""
+        last = self._looked
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RATES_LOOK_SECONDS):
+                    await self._stopping.wait()
+            now = look(self._config.rate_files)
+            if now == last and now != self._looked and not self._stopping.is_set():
+                await self._read_again()
+            last = now
+
     async def _read_again(self) -> None:
-        """SIGHUP: all of the new configuration, or none of it and why."""
+        """SIGHUP or a changed rate file: all of the new configuration, or none of it and why."""
+        self._looked = look(self._config.rate_files)  # before it is read: what changes meanwhile is seen next time
         try:
             config = self._reload()
+            self._looked = look(config.rate_files)
             rules = build_rules(config)
         except (TaximeterError, CatalogueError) as error:
             log.error("nothing was changed: %s", error)  # noqa: TRY400 - a finding, not a fault

@@ -101,6 +101,8 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     gauge_task = tasks.start(_show_spool(store, metrics), name="spool gauge")
     os.write(ready_fd, READY)
     os.close(ready_fd)
+    # After all that must be fast, and before the first request for a model that only an imported card knows.
+    tasks.start(asyncio.to_thread(rules.catalogue.imported, config.provider), name="imported cards")
 
     await stopping.wait()
     orders_task.cancel()
@@ -125,7 +127,10 @@ async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: async
     while data := await reader.read(65536):
         for orders in frames.feed(data):
             try:
-                forwarder.rules = build_rules(orders.config)
+                # In a thread: reading thousands of cards must not make a stream wait.
+                rules = await asyncio.to_thread(build_rules, orders.config)
+                await asyncio.to_thread(rules.catalogue.imported, orders.config.provider)
+                forwarder.rules = rules
             except CatalogueError as error:
                 log.error("the rates stay as they were: %s", error)  # noqa: TRY400 - a finding, not a fault
                 continue

@@ -143,7 +143,6 @@ def test_only_the_provider_that_is_asked_is_read() -> None:
     catalogue.knows(parse_model_name("nobody"), "openai")
     catalogue.knows(parse_model_name("nobody"), "nowhere")
     assert list(catalogue._imported._layers) == ["openai"]
-    assert list(load_catalogue(upstream="groq")._imported._layers) == ["groq"]
     started = perf_counter()
     assert len(catalogue.imported("openrouter")) > 900
     assert perf_counter() - started < 2  # 0.15 s measured; wide, for a busy machine
