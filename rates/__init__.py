@@ -10,9 +10,11 @@ money        Nanos; the one rounding
 usage        Usage: every token is in exactly one quantity
 model_name   the grammar of model ids
 rate_card    RateCard: one model, provider, tier and period
-card_file    a TOML file into sheets, or one complaint with its line (card_lines finds it)
+card_file    a TOML file into sheets, or one complaint with its line (card_values reads, card_lines finds the line)
 layer        sheets into cards, in order of time, without overlap or gap
+imported     other vendors' cards, read when a vendor is first asked (cards/imported/convert.py makes them)
 catalogue    find a card, say how sure that is, or raise NotPriced
+survey       the catalogue as a whole: what holds, what changed, what a file would do
 charge       price usage, line by line
 
 What has no card has no price: NotPriced, never zero, never a neighbour's price.

@@ -82,8 +82,11 @@ class Catalogue:
         raise NotPriced(_no_date(name, spans, at))
 
     def knows(self, name: ModelName, provider: str) -> bool:
-        """Is there a card for this model, whatever the tier and the date?"""
-        return any(self._listed(name, _asked(name, provider)))
+        """Is there a card for this very id, whatever the tier and the date?
+
+        Not for one that is listed only without the date behind it: anybody can make up dates.
+        """
+        return any(self._listed(name, _asked(name, provider), any_date=False))
 
     def shutdown(self, name: ModelName, provider: str) -> date | None:
         """The day from which the provider says that the model stops answering."""
@@ -129,9 +132,9 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def _listed(self, name: ModelName, provider: str) -> Iterator[tuple[Layer, Listed]]:
+    def _listed(self, name: ModelName, provider: str, *, any_date: bool = True) -> Iterator[tuple[Layer, Listed]]:
         """What lists the model, best first: the nearest id, and of an id the upper layer."""
-        candidates = _candidates(name, provider)
+        candidates = [each for each in _candidates(name, provider) if any_date or not each[1]]
         shipped = False
         for candidate, by_date in candidates:
             for layer in self._layers:

@@ -132,7 +132,14 @@ def test_ids_as_people_write_them(model: str, provider: str, rate: str) -> None:
 @pytest.mark.parametrize("model", ["claude-3-5-haiku-new", "claude-sonnet-4-5-20250929-v1", "gpt-5-nano:free"])
 def test_what_no_rule_of_theirs_says_of_a_date_is_not_priced(model: str) -> None:
     for provider in ("anthropic", "openai"):
-        assert not CATALOGUE.knows(parse_model_name(model), provider)
+        with pytest.raises(NotPriced):
+            CATALOGUE.find(parse_model_name(model), provider=provider, tier=None, at=NOON)
+
+
+def test_a_made_up_date_is_priced_but_not_known() -> None:
+    """What is known may become a label of metrics; dates there are without number."""
+    assert CATALOGUE.knows(parse_model_name("gpt-5-nano"), "openai")
+    assert not CATALOGUE.knows(parse_model_name("gpt-5-nano-2031-01-01"), "openai")
 
 
 def test_only_the_provider_that_is_asked_is_read() -> None:
