@@ -117,7 +117,7 @@ class Admission:
             deny_if_strict(accounts, away)
         else:
             if refusal is not None:
-                raise deny(refusal, amount)
+                raise deny(refusal)
         return admitted
 
     async def admit_unmetered(
@@ -180,11 +180,8 @@ def _hold_size(card: RateCard, facts: RequestFacts, default_output_tokens: int) 
     return hold_nanos(card, facts.prompt_tokens, output, facts.n)
 
 
-def deny(refusal: Refusal, amount: int = 0) -> Denied:
-    """The store's no, in a sentence that says how much, of how much, and until when.
-
-    Where there is money left, but not enough, also what the request may cost: `amount` nanos.
-    """
+def deny(refusal: Refusal) -> Denied:
+    """The store's no, in a sentence that says how much, of how much, and until when."""
     budget = refusal.account.budget
     end = refusal.account.period.end
     resets = f"; resets {rfc3339(end)}" if end else "; it does not reset"
@@ -192,8 +189,6 @@ def deny(refusal: Refusal, amount: int = 0) -> Denied:
     if refusal.reason == "budget_held":
         used += f" and ${_cents(refusal.held)} held by requests under way"
         resets = ""
-    elif refusal.spent < budget.limit:
-        resets += f" (this request may cost up to ${_cents(amount)})"
     return Denied(refusal.reason, f"budget {budget.name}: {used}{resets}", budget.name)
 
 
