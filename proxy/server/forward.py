@@ -87,7 +87,9 @@ class Forwarder:
         body: bytes,
         started: float,
     ) -> web.StreamResponse:
-        asking = ask_for_usage(body) if facts.stream and not facts.include_usage and _is_plain(request) else None
+        asking = None
+        if endpoint.usage_on_request and facts.stream and not facts.include_usage and _is_plain(request):
+            asking = ask_for_usage(body)
         exchange = Exchange(
             request,
             endpoint,
