@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.metering import Ending, Endpoint, Reading, RequestFacts, endpoint_of
 from rates.usage import Usage
@@ -218,3 +220,23 @@ def test_an_error_status_is_no_background_response(status: int) -> None:
 def test_hidden_completions_are_what_who_did_not_ask_sees() -> None:
     asked, plain = constructed("completions_stream_usage.sse"), constructed("completions_stream_not_asked.sse")
     assert read("completions_stream_usage.sse", [asked], hide=True)[1] == plain
+
+
+@given(
+    name=st.sampled_from(sorted(CONSTRUCTED)),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.binary(max_size=6)), max_size=4),
+    cut=st.floats(0, 1),
+    ending=st.sampled_from([Ending.COMPLETE, Ending.BROKEN, Ending.CLIENT_LEFT]),
+)
+def test_whatever_is_changed_in_it_is_read_the_same_at_any_split(
+    name: str, edits: list[tuple[float, int, bytes]], cut: float, ending: Ending
+) -> None:
+    data = constructed(name)
+    for place, gone, put in edits:
+        at = round(place * len(data))
+        data = data[:at] + put + data[at + gone :]
+    at = round(cut * len(data))
+    expected = read(name, [data], ending)
+    assert expected[1] == data
+    assert read(name, [data[:at], data[at:]], ending) == expected
+    assert all(quantity >= 0 for quantity in expected[0].usage.as_dict().values())
