@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-all lint real dashboard imported-rates clean
+.PHONY: run demo test test-all lint real fuzz dashboard imported-rates clean
 
 # In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
 # call the clean end an error.
@@ -30,11 +30,24 @@ lint: $(VENV)/dev
 real: $(VENV)/dev
 	bash tests/real/setup.sh
 
+# Coverage-guided fuzzing of the meter. atheris has wheels for Linux alone, so it lives in an environment of its own.
+RUNS ?= 10000000
+fuzz: $(VENV)-fuzz/made
+	@mkdir -p build/fuzz/found
+	$(VENV)-fuzz/bin/python tests/fuzz/metering_fuzz.py --seeds build/fuzz/seeds
+	$(VENV)-fuzz/bin/python tests/fuzz/metering_fuzz.py -runs=$(RUNS) -max_len=1536 -timeout=20 -rss_limit_mb=2048 \
+	  -artifact_prefix=build/fuzz/ build/fuzz/found build/fuzz/seeds
+
 dashboard: $(VENV)/dev
 	$(BIN)/python grafana/dashboard.py > grafana/dashboards/taximeter.json
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(VENV)-fuzz dist build
+
+$(VENV)-fuzz/made: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-fuzz
+	$(VENV)-fuzz/bin/pip install --quiet 'atheris>=3,<4' --editable .
+	@touch $@
 
 # Other vendors' prices, from the pinned genai-prices.
 imported-rates: $(VENV)/dev

@@ -48,11 +48,13 @@ class Settlement:
         rules = admitted.rules
         served = served_id(rules, admitted.asked_model, reading.model)
         name = parse_model_name(served) if served else None
-        status: Status = reading.status
+        status: Status = "unpriced" if reading.status == "pending" else reading.status
         reason = reading.reason
         found, charge = None, None
         nanos: int | None = 0
-        if reading.status != "failed":
+        if reading.status == "pending":
+            nanos = None  # its usage comes later
+        elif reading.status != "failed":
             try:
                 found, charge = _price(rules, name, reading, admitted.at)
                 nanos = charge.nanos

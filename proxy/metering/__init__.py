@@ -10,8 +10,12 @@
     json_members where a member stands          │   ├── hiding        an event without its usage
                  in the bytes                   │   └── seen_text     what an estimate would need
                                                 └── answer        all that was said, put together
-    lenient_json what others send, decoded      usage_readers  JSON → model, usage, text: one reader an endpoint
-                                                └── chat_text    what a chat model wrote
+    lenient_json what others send, decoded      reader        JSON → model, usage, text: what a Reader is
+    cut_json     text out of half a reply       ├── usage_readers  chat, completions, embeddings
+                                                │   └── chat_text, completion_text
+                                                ├── responses      and what its hosted tools cost
+                                                │   └── responses_text
+                                                └── quantities     usage as it is written → disjoint quantities
 
 Invariants:
 - A reading is `reported` only when the upstream said the final numbers, all of them believable. Everything else is

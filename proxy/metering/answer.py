@@ -1,9 +1,8 @@
 """What a reply has said so far, put together from all that it says."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from proxy.metering.usage_readers import Said
+from proxy.metering.reader import Said, SaidUsage
 from rates.usage import Usage
 
 
@@ -15,13 +14,19 @@ class Answer:
     model: str | None = None
     upstream_id: str | None = None
     service_tier: str | None = None
-    usage: Usage | Literal["bad"] | None = None
+    usage: SaidUsage = None
     final: bool = False
     """The usage cannot grow any more, even if the reply breaks off now: it came alone, or with the only finish."""
     finishes: bool = False
     """The usage came in an event that finishes a choice. Of several choices another one may still be running."""
     ended: bool = False
-    """The reply came to its own end: the JSON is whole, or [DONE] was there."""
+    """The reply came to its own end: the JSON is whole, or [DONE] or a last event was there."""
+    unfinished: bool = False
+    """The upstream works on it in the background: its usage comes with another request."""
+    failed: bool = False
+    """The reply says of itself that it failed."""
+    search_kind_unclear: bool = False
+    """Its usage has searches of a kind that it does not tell."""
     error: bool = False
     """The reply says that something went wrong in it."""
 
@@ -33,8 +38,13 @@ class Answer:
             self.service_tier = said.service_tier
         self.upstream_id = self.upstream_id or said.upstream_id
         self.error = self.error or said.error
+        self.failed = self.failed or said.failed
+        self.ended = self.ended or said.ends
+        if said.unfinished is not None:
+            self.unfinished = said.unfinished
         if said.usage is not None:
             self.usage = said.usage
+            self.search_kind_unclear = said.search_kind_unclear
             self.finishes = said.finishes
             self.final = said.without_choices or (said.finishes and self.choices_asked == 1)
 

@@ -1,12 +1,11 @@
 """The text that a chat model wrote, for an estimate: content, refusals, tool calls, reasoning where it is visible."""
 
-import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
+from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 
 
@@ -37,13 +36,7 @@ class _PlainEvent(msgspec.Struct):
 _PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
 _CHOICES = msgspec.json.Decoder(_Choices)
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
-# A member with text in it, wherever it stands; the last one may be cut off.
-_PART = re.compile(
-    rb'"(?:content|refusal|reasoning_content|reasoning|arguments|transcript)"[ \t\n\r]*+:[ \t\n\r]*+"'
-    rb'([^"\\]*+(?:\\.[^"\\]*+)*+)',
-    re.DOTALL,
-)
-_WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\[^u])*+", re.DOTALL)
+text_of_part = strings_of(*_TEXT_MEMBERS, "arguments", "transcript")
 
 
 def text_of_reply(data: bytes) -> Iterable[str]:
@@ -84,7 +77,10 @@ def _message_texts(message: dict[str, Any]) -> Iterator[str]:
     calls = [call.get("function") for call in _list(message.get("tool_calls")) if isinstance(call, dict)]
     for function in [*calls, message.get("function_call")]:
         if isinstance(function, dict):
-            yield from (value for key in ("name", "arguments") if isinstance(value := function.get(key), str))
+            if isinstance(name := function.get("name"), str):
+                yield name
+            if isinstance(arguments := function.get("arguments"), str):
+                yield arguments
     audio = message.get("audio")
     if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
         yield audio["transcript"]
@@ -92,13 +88,3 @@ def _message_texts(message: dict[str, Any]) -> Iterator[str]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def text_of_part(data: bytes) -> Iterator[str]:
-    for found in _PART.finditer(data):
-        written = _WHOLE_ESCAPES.match(found.group(1))
-        text = b'"' + (written.group() if written else b"") + b'"'
-        try:
-            yield str(json.loads(text.decode(errors="replace"), strict=False)).encode(errors="replace").decode()
-        except ValueError:
-            yield found.group(1).decode(errors="replace")

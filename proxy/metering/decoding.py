@@ -35,7 +35,12 @@ class Inflater:
 
     def _decode(self, inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         while True:
-            piece = inflate.decompress(data, _PIECE)
+            before = inflate.copy()
+            try:
+                piece = inflate.decompress(data, _PIECE)
+            except zlib.error:
+                yield from _up_to_the_garbage(before, data)
+                raise
             if piece:
                 yield piece
             if not inflate.eof:
@@ -50,6 +55,16 @@ class Inflater:
             else:
                 self._ended = not self._gzip or not _GZIP_MAGIC.startswith(data)
                 return
+
+
+def _up_to_the_garbage(inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+    """What zlib drops when it fails, though it would have given it if the data had been cut before the garbage."""
+    good = bytearray()
+    try:
+        for at in range(len(data)):
+            good += inflate.decompress(data[at : at + 1])
+    except zlib.error:
+        yield bytes(good)
 
 
 def is_identity(content_encoding: str) -> bool:

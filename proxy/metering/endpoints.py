@@ -3,10 +3,13 @@
 To meter another endpoint, write its reader in `usage_readers` and give its row that reader.
 """
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from proxy.metering.usage_readers import CHAT, Reader
+from proxy.metering.reader import Reader
+from proxy.metering.responses import RESPONSES
+from proxy.metering.usage_readers import CHAT, COMPLETIONS, EMBEDDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,12 @@ class Endpoint:
     reader: Reader | None = None
     output_limits: tuple[str, ...] = ()
     """The request's fields that bound the output; the largest one given holds."""
+    writes: bool = True
+    """There is output: tokens that are charged as such."""
+    usage_on_request: bool = False
+    """A stream says its usage only to who asks with `stream_options.include_usage`."""
+    later: Reader | None = None
+    """Reads what may be the end of a request that was accepted before, to be worked on in the background."""
 
     @property
     def metered(self) -> bool:
@@ -24,8 +33,18 @@ class Endpoint:
 
 
 _ROWS: dict[tuple[str, str], Endpoint] = {
-    ("POST", "chat/completions"): Endpoint("chat/completions", CHAT, ("max_tokens", "max_completion_tokens")),
+    ("POST", "chat/completions"): Endpoint(
+        "chat/completions", CHAT, ("max_tokens", "max_completion_tokens"), usage_on_request=True
+    ),
+    ("POST", "completions"): Endpoint("completions", COMPLETIONS, ("max_tokens",), usage_on_request=True),
+    ("POST", "responses"): Endpoint("responses", RESPONSES, ("max_output_tokens",)),
+    ("POST", "embeddings"): Endpoint("embeddings", EMBEDDINGS, writes=False),
 }
+# Rows with an id in their path.
+_PATTERNS = (
+    (("GET", re.compile(r"responses/[^/]+")), Endpoint("responses", later=RESPONSES)),
+    (("POST", re.compile(r"responses/[^/]+/cancel")), Endpoint("responses", later=RESPONSES)),
+)
 
 # Forwarded and counted under these names; longer ones first where one begins with another.
 _NAMES = (
@@ -65,4 +84,7 @@ def endpoint_of(method: str, path: str) -> Endpoint:
     row = _ROWS.get((method.upper(), plain))
     if row is not None:
         return row
+    for (verb, pattern), endpoint in _PATTERNS:
+        if verb == method.upper() and pattern.fullmatch(plain):
+            return endpoint
     return next((_UNMETERED[name] for name in _NAMES if plain == name or plain.startswith(f"{name}/")), _OTHER)

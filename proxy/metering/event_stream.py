@@ -3,9 +3,9 @@
 from proxy.metering.answer import Answer
 from proxy.metering.estimate import CountText
 from proxy.metering.hiding import cut_last_member, without_event, without_null_usage
+from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
 from proxy.metering.sse import EventCutter, Kind, data_of
-from proxy.metering.usage_readers import Reader
 
 _DONE = b"[DONE]"
 _ERROR = b'"error"'

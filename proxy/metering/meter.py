@@ -10,8 +10,11 @@ What the readings say, and why:
                stream_broke  the upstream broke off, or reported an error in the middle of its answer
                unreadable    not JSON, garbage, or an encoding that is not read here
                too_large     a whole reply above the bound
+               search_kind   final numbers, but searches of which nobody says what kind they were: the dearer one counts
     presumed   sent, and never an answer (`no_answer`, or `client_left`): the prompt is presumed to have been used
-    failed     a status that is no success, without usage: nothing was used
+    failed     a status that is no success, or a response that says it failed before it wrote anything; without usage:
+               nothing was used
+    pending    accepted to be worked on in the background: its usage comes with a later request (`background`)
 """
 
 from dataclasses import dataclass, replace
@@ -23,8 +26,8 @@ from proxy.metering.decoding import Inflater, inflater_for, is_identity
 from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import CountText, count_text
 from proxy.metering.event_stream import EventStream
+from proxy.metering.reader import BAD
 from proxy.metering.request import RequestFacts
-from proxy.metering.usage_readers import BAD
 from proxy.metering.whole_reply import UnreadReply, WholeReply
 from rates.usage import MAX_QUANTITY, Usage
 
@@ -39,11 +42,14 @@ class Ending(Enum):
     """Sent, and never a status."""
 
 
+ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What an attempt used. `model` is the one that served it, if the reply named one."""
 
-    status: Literal["reported", "estimated", "presumed", "failed"]
+    status: ReadingStatus
     reason: str | None
     model: str | None
     usage: Usage
@@ -71,9 +77,10 @@ class Meter:
     def __init__(
         self, endpoint: Endpoint, facts: RequestFacts, *, hide_usage: bool, count_text: CountText = count_text
     ) -> None:
-        if endpoint.reader is None:
+        reader = endpoint.reader or endpoint.later
+        if reader is None:
             raise ValueError(f"{endpoint.name} is not metered")
-        self._reader = endpoint.reader
+        self._reader = reader
         self._facts = facts
         self._hide_usage = hide_usage
         self._count_text = count_text
@@ -116,6 +123,14 @@ class Meter:
         shown = [self._body.feed(piece) for piece in self._inflater.feed(data)]
         return b"".join(shown) if self.decodes else data
 
+    @property
+    def has_last_word(self) -> bool:
+        """The reply is a success that came to its own end, and nothing is to follow. Known after `finish`."""
+        body = self._body
+        if body is None or self._status is None or not 200 <= self._status < 300:
+            return False
+        return body.answer.ended and not body.answer.unfinished
+
     def tail(self) -> bytes:
         """What was held back when the stream ended without its last blank line. Call it before `finish`."""
         return self._body.tail() if self._body is not None else b""
@@ -129,9 +144,13 @@ class Meter:
         body.tail()
         answer = body.answer
         usage = answer.believed
+        if self._is_pending(answer):
+            return self._reading("pending", "background", answer, Usage(input=self._facts.prompt_tokens))
         if usage is not None and _is_final(answer, ending):
+            if answer.search_kind_unclear:
+                return self._reading("estimated", "search_kind", answer, usage)
             return self._reading("reported", None, answer, usage)
-        if not 200 <= self._status < 300:
+        if not 200 <= self._status < 300 or (answer.failed and answer.usage is None and not body.output_tokens()):
             return self._reading("failed", None, answer, Usage())
         return self._reading("estimated", self._why(body, ending), answer, self._estimate(body, usage))
 
@@ -155,13 +174,18 @@ class Meter:
         broke_inside = answer.believed is not None or (answer.error and self._is_stream)
         return "stream_broke" if broke_inside else "no_usage"
 
+    def _is_pending(self, answer: Answer) -> bool:
+        """Without an id nobody could ask for it later."""
+        accepted = self._status is not None and 200 <= self._status < 300
+        return accepted and answer.unfinished and answer.upstream_id is not None
+
     @staticmethod
-    def _reading(
-        status: Literal["reported", "estimated", "failed"], reason: str | None, answer: Answer, usage: Usage
-    ) -> Reading:
+    def _reading(status: ReadingStatus, reason: str | None, answer: Answer, usage: Usage) -> Reading:
         return Reading(status, reason, answer.model, usage, answer.service_tier, answer.upstream_id)
 
 
 def _is_final(answer: Answer, ending: Ending) -> bool:
     """Numbers that come while the answer goes on are final only when nothing can follow them."""
+    if answer.unfinished:
+        return False
     return answer.final or answer.ended or (answer.finishes and ending is Ending.COMPLETE)

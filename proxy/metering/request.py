@@ -24,8 +24,9 @@ class RequestFacts:
     stream: bool = False
     include_usage: bool = False
     max_output_tokens: int | None = None
-    """The most output that the request allows for one choice; None when it names no positive limit."""
+    """The most output that the request allows for one choice; None when it names no positive limit, 0 where none is."""
     n: int = 1
+    """Choices in all: of a text completion `n` (or `best_of`) for each of its prompts."""
     service_tier: str | None = None
     prompt_tokens: int = 0
     """An estimate, slightly high; see `estimate.count_prompt`."""
@@ -45,7 +46,12 @@ class _Fields(msgspec.Struct):
     max_completion_tokens: int | float | None = None
     max_output_tokens: int | float | None = None
     n: int | float | None = None
+    best_of: int | float | None = None
     service_tier: str | None = None
+
+
+class _Prompts(msgspec.Struct):
+    prompt: list[msgspec.Raw] | str | None = None
 
 
 class _Options(msgspec.Struct):
@@ -53,6 +59,7 @@ class _Options(msgspec.Struct):
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
+_PROMPTS = msgspec.json.Decoder(_Prompts)
 _OPTIONS = msgspec.json.Decoder(_Options)
 _ONE_BY_ONE = {field.name.encode(): msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(_Fields)}
 
@@ -63,13 +70,16 @@ def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:
     fields = _read_fields(body)
     if fields is None:
         return RequestFacts(prompt_tokens=prompt_tokens)
-    limits = [_count(getattr(fields, name)) for name in endpoint.output_limits]
+    limits = [_count(getattr(fields, name)) for name in endpoint.output_limits] if endpoint.writes else [0]
+    n = _count(fields.n) or 1
+    if endpoint.name == "completions":
+        n = max(n, _count(fields.best_of) or 1) * _prompts(body)
     return RequestFacts(
         model=short_name(fields.model),
         stream=fields.stream is True,
         include_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
         max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
-        n=_count(fields.n) or 1,
+        n=min(n, MAX_QUANTITY),
         service_tier=short_name(fields.service_tier),
         prompt_tokens=prompt_tokens,
         body_is_json=True,
@@ -115,6 +125,16 @@ def _read_one_by_one(body: bytes, scanned: Object) -> _Fields:
             except (ValueError, RecursionError):
                 continue
     return fields
+
+
+def _prompts(body: bytes) -> int:
+    """How many prompts a text completion has: a list of texts, or of lists of tokens; anything else is one."""
+    try:
+        prompt = _PROMPTS.decode(body).prompt
+    except (ValueError, RecursionError):
+        return 1
+    several = isinstance(prompt, list) and prompt and bytes(prompt[0]).startswith((b'"', b"["))
+    return len(prompt) if prompt and several else 1
 
 
 def _count(number: float | None) -> int | None:

@@ -5,8 +5,8 @@ when there are many of them, or at the end when the count is asked for.
 """
 
 from proxy.metering.estimate import CountText
+from proxy.metering.reader import Reader
 from proxy.metering.sse import EventCutter, Kind, data_of
-from proxy.metering.usage_readers import Reader
 
 # Bytes of a stream kept undecoded: some 500 chunks. Their text is about a fiftieth of it.
 _MAX_RAW = 128 * 1024

@@ -1,58 +1,18 @@
-"""What a reply says about itself: one Reader an endpoint, from JSON to model, usage and text.
+"""The readers of /chat/completions, /completions and /embeddings: from JSON to model, usage and text.
 
-Decoding is partial: only what meters becomes an object, the rest stays bytes. Numbers are believed as a whole or not
-at all: one absurd quantity makes the usage `BAD`, and the reading an estimate.
+Decoding is partial: only what meters becomes an object, the rest stays bytes. /responses has a file of its own.
 """
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 import msgspec
 
-from proxy.metering.chat_text import text_of_event, text_of_part, text_of_reply
+from proxy.metering import chat_text, completion_text
 from proxy.metering.lenient_json import decode, short_name
-from rates.usage import MAX_QUANTITY, Usage
-
-BAD: Final = "bad"
-"""Usage came, but is not believed."""
-
-
-class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What one JSON reply, or one event of a stream, says. `usage` None: it says nothing about usage."""
-
-    model: str | None
-    upstream_id: str | None
-    service_tier: str | None
-    usage: Usage | Literal["bad"] | None
-    error: bool
-    """It has a member `error`, and that is not null."""
-
-    # Of an event alone:
-    without_choices: bool = False
-    """No choice is in it (an empty list, null, or no such member)."""
-    finishes: bool = False
-    """It has usage, and a choice in it has its `finish_reason`."""
-    extra: bool = False
-    """It is the event that `include_usage` adds: `choices` is an empty list and `usage` an object."""
-    null_usage: bool = False
-    """It has a member `usage`, and that is null."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """`read_reply` is for a whole reply, `read_event` for the data of an event; None: that is no JSON object.
-
-    `text_of_reply` and `text_of_event` give the generated text for an estimate; `text_of_part` finds what it can in a
-    reply that is cut off.
-    """
-
-    read_reply: Callable[[bytes], Said | None]
-    read_event: Callable[[bytes], Said | None]
-    text_of_reply: Callable[[bytes], Iterable[str]]
-    text_of_event: Callable[[bytes], Iterable[str]]
-    text_of_part: Callable[[bytes], Iterable[str]]
+from proxy.metering.quantities import chat_usage, embeddings_usage
+from proxy.metering.reader import Reader, Said, SaidUsage
 
 
 class _Reply(msgspec.Struct):
@@ -73,12 +33,17 @@ _ANY = msgspec.json.Decoder()
 _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
 
 
-class _NotBelieved(Exception):  # noqa: N818 - a finding
-    """A quantity that no request can have."""
-
-
 def read_chat_reply(data: bytes) -> Said | None:
-    """A chat.completion."""
+    """A chat.completion or a text_completion."""
+    return _read_reply(data, chat_usage)
+
+
+def read_embeddings(data: bytes) -> Said | None:
+    """A list of embeddings. They are large, and stay bytes."""
+    return _read_reply(data, embeddings_usage)
+
+
+def _read_reply(data: bytes, usage_of: Callable[[object], SaidUsage]) -> Said | None:
     reply = decode(_REPLY, data)
     if reply is None:
         return None
@@ -86,13 +51,13 @@ def read_chat_reply(data: bytes) -> Said | None:
         model=short_name(reply.model),
         upstream_id=short_name(reply.id),
         service_tier=short_name(reply.service_tier),
-        usage=chat_usage(reply.usage),
+        usage=usage_of(reply.usage),
         error=reply.error is not None,
     )
 
 
 def read_chat_event(data: bytes) -> Said | None:
-    """A chat.completion.chunk."""
+    """A chat.completion.chunk, or a chunk of a text_completion."""
     event = decode(_EVENT, data)
     if event is None:
         return None
@@ -112,82 +77,19 @@ def read_chat_event(data: bytes) -> Said | None:
     )
 
 
-def chat_usage(usage: object) -> Usage | Literal["bad"] | None:
-    """`usage` of /chat/completions as disjoint quantities.
-
-    Audio and image tokens are parts of the prompt, the rest of it is text. Cached tokens lie in the text first, then in
-    audio, then in images (the API does not say where); cache writes lie in the text that is not cached. A part larger
-    than what is left for it is cut to that, so that the parts always add up to `prompt_tokens`; likewise for output.
-
-    Reasoning tokens are inside `completion_tokens`, except where `total_tokens` says that they come on top: xAI counts
-    so (docs.x.ai, consumption and rate limits: "counted separately from completion_tokens, but … in the total_tokens").
-    """
-    if usage is None or usage is msgspec.UNSET:
-        return None
-    if not isinstance(usage, dict):
-        return BAD
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if prompt is None and completion is None:
-        return None
-    try:
-        return _disjoint(_quantity(prompt), _quantity(completion), usage)
-    except _NotBelieved:
-        return BAD
-
-
-def _disjoint(prompt: int, completion: int, usage: dict[str, Any]) -> Usage:
-    into, out = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
-    reasoning = _part(out, "reasoning_tokens")
-    if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
-        completion = _quantity(completion + reasoning)
-    audio = min(_part(into, "audio_tokens"), prompt)
-    image = min(_part(into, "image_tokens"), prompt - audio)
-    text = prompt - audio - image
-    cached = min(_part(into, "cached_tokens"), prompt)
-    cached_text = min(cached, text)
-    cached_audio = min(cached - cached_text, audio)
-    cached_image = cached - cached_text - cached_audio
-    written = min(_part(into, "cache_write_tokens"), text - cached_text)
-    audio_output = min(_part(out, "audio_tokens"), completion)
-    return Usage(
-        input=text - cached_text - written,
-        cached_input=cached_text,
-        cache_write=written,
-        audio_input=audio - cached_audio,
-        cached_audio_input=cached_audio,
-        image_input=image - cached_image,
-        cached_image_input=cached_image,
-        output=completion - audio_output,
-        audio_output=audio_output,
-    )
-
-
-def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
-    details = usage.get(name)
-    if details is None:
-        return {}
-    if not isinstance(details, dict):
-        raise _NotBelieved
-    return details
-
-
-def _part(details: dict[str, Any], name: str) -> int:
-    value = details.get(name)
-    return 0 if value is None else _quantity(value)
-
-
-def _quantity(value: object) -> int:
-    """A whole number in range. 12.0 is 12; 12.5, "12", true, -1 and null are not believed."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_QUANTITY:
-        raise _NotBelieved
-    if value != int(value):
-        raise _NotBelieved
-    return int(value)
-
-
 def _finishes(choices: bytes) -> bool:
     decoded = decode(_ANY, choices)
     return isinstance(decoded, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in decoded)
 
 
-CHAT = Reader(read_chat_reply, read_chat_event, text_of_reply, text_of_event, text_of_part)
+def _no_text(_: bytes) -> Iterable[str]:
+    return ()
+
+
+CHAT = Reader(
+    read_chat_reply, read_chat_event, chat_text.text_of_reply, chat_text.text_of_event, chat_text.text_of_part
+)
+COMPLETIONS = Reader(
+    read_chat_reply, read_chat_event, completion_text.texts, completion_text.texts, completion_text.text_of_part
+)
+EMBEDDINGS = Reader(read_embeddings, read_embeddings, _no_text, _no_text, _no_text)

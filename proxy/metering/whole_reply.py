@@ -5,7 +5,7 @@ import re
 from proxy.metering.answer import Answer
 from proxy.metering.estimate import CountText
 from proxy.metering.event_stream import EventStream
-from proxy.metering.usage_readers import Reader
+from proxy.metering.reader import Reader
 
 MAX_REPLY = 32 * 1024 * 1024
 """Bytes. Of a larger reply only the beginning is kept, for an estimate."""

@@ -22,7 +22,6 @@ MAX_CACHED = 10_000
 ANONYMOUS = Owner(name="anonymous", identity="anonymous")
 # What a taximeter key is good for: inference. Files, jobs, and the account itself belong to the upstream key's owner.
 _OPEN_PATHS = re.compile(
-    r"(?:openai/deployments/[^/]+/)?"
     r"(?:chat/completions|completions|responses(?:/.*)?|embeddings|moderations|models(?:/.*)?"
     r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))"
 )

@@ -1,14 +1,14 @@
 """The hot path: a request comes in, is admitted, goes upstream, and its answer goes back.
 
-Metered endpoints become an Exchange. Everything else under /v1/ passes through unread; it is counted, and refused only
+Metered endpoints become an Exchange. Everything else passes through unread; it is counted, and refused only
 when it could spend under a budget that is used up.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic, perf_counter
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -16,11 +16,13 @@ from proxy.admission import Admission, Admitted, Denied, Rules, mint_entry_id
 from proxy.config import Secret
 from proxy.errors import UpstreamError
 from proxy.metering import Endpoint, RequestFacts, ask_for_usage, endpoint_of, read_request
+from proxy.metering.lenient_json import short_name
 from proxy.metrics import Metrics
 from proxy.server import replies
 from proxy.server.caller import Caller, Callers
 from proxy.server.exchange import CLIENT_GONE, Exchange, Relayed
 from proxy.server.headers import to_client, to_upstream
+from proxy.server.paths import Target, target_of
 from proxy.server.tasks import Tasks
 from proxy.settlement import Settlement
 from proxy.upstream import Sending, Upstream
@@ -55,17 +57,17 @@ class Forwarder:
         owner = "anonymous"
         endpoint = endpoint_of("", "")
         try:
-            path, tail = _split(request)
-            endpoint = endpoint_of(request.method, path)
+            target = target_of(request)
+            endpoint = endpoint_of(request.method, target.unquoted or target.path)
             caller = await self._callers.identify(
-                request.headers, path, require_key=rules.config.require_key, now=monotonic()
+                request.headers, target.path, require_key=rules.config.require_key, now=monotonic()
             )
             owner = caller.owner.name
             key = _key_for(rules, caller)
             if not endpoint.metered:
-                return await self._pass(request, endpoint, entry_id, caller, key, tail, rules, at)
+                return await self._pass(request, endpoint, entry_id, caller, key, target, rules, at)
             body = await _read_body(request, rules.config.max_body_bytes)
-            facts = read_request(endpoint, body if _is_plain(request) else b"")
+            facts = _facts(rules, target, read_request(endpoint, body if _is_plain(request) else b""))
             asked = facts.model
             admitted = await self._admission.admit(rules, entry_id, caller.owner, facts, at)
         except Denied as denial:
@@ -74,7 +76,7 @@ class Forwarder:
             return self._answer(replies.denied(denial), rules, owner, asked, endpoint, entry_id)
         except replies.Refused as refused:
             return self._answer(refused, rules, owner, asked, endpoint, entry_id)
-        return await self._exchange(request, endpoint, facts, admitted, key, tail, body, started)
+        return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
 
     async def _exchange(
         self,
@@ -83,11 +85,13 @@ class Forwarder:
         facts: RequestFacts,
         admitted: Admitted,
         key: Secret | None,
-        tail: str,
+        target: Target,
         body: bytes,
         started: float,
     ) -> web.StreamResponse:
-        asking = ask_for_usage(body) if facts.stream and not facts.include_usage and _is_plain(request) else None
+        asking = None
+        if endpoint.usage_on_request and facts.stream and not facts.include_usage and _is_plain(request):
+            asking = ask_for_usage(body)
         exchange = Exchange(
             request,
             endpoint,
@@ -101,7 +105,7 @@ class Forwarder:
         headers = to_upstream(
             request.raw_headers, identity=True, upstream_key=key, azure=admitted.rules.config.provider == "azure"
         )
-        task = self._tasks.start(exchange.run(self._upstream, tail, headers, asking or body), name="exchange")
+        task = self._tasks.start(exchange.run(self._to(target), target.tail, headers, asking or body), name="exchange")
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -115,7 +119,7 @@ class Forwarder:
         entry_id: str,
         caller: Caller,
         key: Secret | None,
-        tail: str,
+        target: Target,
         rules: Rules,
         at: datetime,
     ) -> web.StreamResponse:
@@ -134,7 +138,7 @@ class Forwarder:
         status = CLIENT_GONE
         try:
             try:
-                answer = await self._upstream.send(request.method, tail, headers, body, Sending())
+                answer = await self._to(target).send(request.method, target.tail, headers, body, Sending())
             except UpstreamError as error:
                 refused = replies.upstream_failed(error)
                 status = refused.status
@@ -160,6 +164,9 @@ class Forwarder:
         finally:
             self._metrics.answered(labels, endpoint.name, status)
 
+    def _to(self, target: Target) -> Upstream:
+        return self._upstream.origin if target.at_origin else self._upstream
+
     def _answer(
         self,
         refused: replies.Refused,
@@ -173,16 +180,15 @@ class Forwarder:
         return refused.response(entry_id)
 
 
-def _split(request: web.Request) -> tuple[str, str]:
-    """(path without /v1/ and query, raw path and query after /v1). Raises Refused for a path that is not ours."""
-    raw = request.raw_path
-    path, _, _query = raw.partition("?")
-    if path != "/v1" and not path.startswith("/v1/"):
-        raise replies.not_found(path)
-    if any(unquote(segment) in (".", "..") for segment in path.split("/")):
-        # What an upstream makes of them is its secret; they could leave its /v1.
-        raise replies.bad_path()
-    return path[4:], raw[3:]
+def _facts(rules: Rules, target: Target, facts: RequestFacts) -> RequestFacts:
+    """A deployment's name is the model asked where the body names none, or where the configuration says what it is.
+
+    Azure itself never looks at the body's model when the path names a deployment.
+    """
+    deployment = target.deployment
+    if deployment is not None and (facts.model is None or deployment in rules.config.models):
+        return replace(facts, model=short_name(deployment))
+    return facts
 
 
 def _key_for(rules: Rules, caller: Caller) -> Secret | None:

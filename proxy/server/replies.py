@@ -99,7 +99,7 @@ def body_too_large(limit: int) -> Refused:
 def not_found(path: str) -> Refused:
     return Refused(
         404,
-        f"taximeter forwards paths under /v1/ and this is {path}: end the client's base_url with /v1",
+        f"taximeter forwards paths under /v1/ and /openai/, and this is {path}: end the client's base_url with /v1",
         "invalid_request_error",
         "not_found",
         _NO_RETRY,

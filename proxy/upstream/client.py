@@ -7,6 +7,7 @@ the request may have reached the upstream: that decides between "no entry" and "
 import io
 import os
 from collections.abc import AsyncIterator
+from copy import copy
 from types import SimpleNamespace
 
 import aiohttp
@@ -86,6 +87,13 @@ class Upstream:
             trace_configs=[trace],
         )
 
+    @property
+    def origin(self) -> "Upstream":
+        """The same upstream and the same connections, without the path of its base: for paths that bring their own."""
+        other = copy(self)
+        other._path = ""  # noqa: SLF001 - of its own class
+        return other
+
     async def close(self) -> None:
         await self._session.close()
 
@@ -97,7 +105,7 @@ class Upstream:
         body: bytes | AsyncIterator[bytes] | None,
         sending: Sending,
     ) -> Answer:
-        """Send a request and wait for the answer's head. `tail`: raw path and query after `/v1`, with its slash.
+        """Send a request and wait for the answer's head. `tail`: raw path and query after the base, with its slash.
 
         A kept-alive connection that the upstream closed while it was idle looks like a fault of the request. So a
         request is sent once more, at most once, when its connection had served before, not one byte of an answer

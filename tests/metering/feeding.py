@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from proxy.metering import Ending, Meter, Reading, RequestFacts, endpoint_of
+from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts, endpoint_of
 
 DATA = Path(__file__).parents[1] / "data"
 CHAT = endpoint_of("POST", "chat/completions")
@@ -21,9 +21,10 @@ def run(
     status: int = 200,
     encoding: str = "",
     facts: RequestFacts = FACTS,
+    endpoint: Endpoint = CHAT,
 ) -> tuple[Reading, bytes]:
     """(the reading, what the client saw)."""
-    meter = Meter(CHAT, facts, hide_usage=hide)
+    meter = Meter(endpoint, facts, hide_usage=hide)
     meter.start(status, content_type, encoding)
     seen = b"".join([meter.feed(piece) for piece in pieces]) + meter.tail()
     return meter.finish(ending), seen

@@ -115,7 +115,28 @@ def test_bytes_that_are_no_text() -> None:
 
 def test_the_row_says_which_limits_hold() -> None:
     read = read_request(endpoint_of("POST", "embeddings"), b'{"model": "m", "max_tokens": 5}')
-    assert (read.model, read.max_output_tokens) == ("m", None)
+    assert (read.model, read.max_output_tokens) == ("m", 0)
+    read = read_request(endpoint_of("POST", "responses"), b'{"max_tokens": 5, "max_output_tokens": 6, "n": 3}')
+    assert read.max_output_tokens == 6
+    # The API's own default of 16 is not everybody's: a hold takes the configured one.
+    assert read_request(endpoint_of("POST", "completions"), b'{"prompt": "a"}').max_output_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("body", "choices"),
+    [
+        ('{"prompt": "a", "n": 3}', 3),
+        ('{"prompt": ["a", "b"], "n": 3}', 6),
+        ('{"prompt": ["a"], "n": 2, "best_of": 5}', 5),
+        ('{"prompt": [1, 2, 3], "n": 2}', 2),
+        ('{"prompt": [[1], [2], [3]]}', 3),
+        ('{"prompt": []}', 1),
+        ('{"prompt": {}, "n": 2}', 2),
+        ('{"prompt": ["a", "b"], "n": 1e300}', MAX_QUANTITY),
+    ],
+)
+def test_a_text_completion_has_choices_for_each_prompt(body: str, choices: int) -> None:
+    assert read_request(endpoint_of("POST", "completions"), body.encode()).n == choices
 
 
 @given(body=st.binary(max_size=200))

@@ -1,4 +1,4 @@
-"""chat_usage: disjoint quantities that add up, or not believed at all."""
+"""Usage as the endpoints write it: disjoint quantities that add up, or not believed at all."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.metering.usage_readers import BAD, CHAT, chat_usage
+from proxy.metering.quantities import chat_usage, embeddings_usage, responses_usage
+from proxy.metering.reader import BAD
+from proxy.metering.usage_readers import CHAT
 from rates.usage import MAX_QUANTITY, Usage
 
 
@@ -72,6 +74,45 @@ def test_half_of_it_is_not_believed(usage: Any) -> None:
 @pytest.mark.parametrize("usage", [None, {}, told(None, None)])
 def test_nothing_said(usage: Any) -> None:
     assert chat_usage(usage) is None
+
+
+@pytest.mark.parametrize(
+    ("into", "expected"),
+    [
+        ({}, Usage(input=10, output=5)),
+        ({"cached_tokens": 4, "cache_write_tokens": 3}, Usage(input=3, cached_input=4, cache_write=3, output=5)),
+        (
+            {"cache_write_tokens": 6, "cache_write_tokens_details": {"ttl_30m_tokens": 2, "ttl_12h_tokens": 4}},
+            Usage(input=4, cache_write=2, cache_write_12h=4, output=5),
+        ),
+        # Details alone, details that say less, details that say more than there is.
+        ({"cache_write_tokens_details": {"ttl_12h_tokens": 4}}, Usage(input=6, cache_write_12h=4, output=5)),
+        (
+            {"cache_write_tokens": 6, "cache_write_tokens_details": {"ttl_12h_tokens": 4}},
+            Usage(input=4, cache_write=2, cache_write_12h=4, output=5),
+        ),
+        (
+            {"cached_tokens": 7, "cache_write_tokens_details": {"ttl_30m_tokens": 9, "ttl_12h_tokens": 9}},
+            Usage(cached_input=7, cache_write_12h=3, output=5),
+        ),
+    ],
+)
+def test_responses_write_the_same_under_other_names(into: Any, expected: Usage) -> None:
+    assert responses_usage({"input_tokens": 10, "output_tokens": 5, "input_tokens_details": into}) == expected
+
+
+@pytest.mark.parametrize("number", [-1, 12.5, "5", True, []])
+def test_absurd_responses_and_embeddings(number: Any) -> None:
+    assert responses_usage({"input_tokens": number, "output_tokens": 5}) == BAD
+    details = {"cache_write_tokens_details": {"ttl_12h_tokens": number}}
+    assert responses_usage({"input_tokens": 10, "output_tokens": 5, "input_tokens_details": details}) == BAD
+    assert embeddings_usage({"prompt_tokens": number}) == BAD
+    assert embeddings_usage({"total_tokens": number}) == BAD
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 3}, {"output_tokens": None}])
+def test_responses_say_nothing_in_the_words_of_chat(usage: Any) -> None:
+    assert responses_usage(usage) is None
 
 
 QUANTITY = st.integers(0, 50)

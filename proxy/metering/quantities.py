@@ -1,0 +1,144 @@
+"""`usage` as the endpoints write it → Usage, in disjoint quantities.
+
+Numbers are believed as a whole or not at all: one absurd quantity makes the usage `BAD`, and the reading an estimate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import msgspec
+
+from proxy.metering.reader import BAD, SaidUsage
+from rates.usage import MAX_QUANTITY, Usage
+
+
+class NotBelieved(Exception):  # noqa: N818 - a finding
+    """A quantity that no request can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What an endpoint calls the prompt, the completion, and their details."""
+
+    prompt: str
+    completion: str
+    into: str
+    out: str
+
+
+_CHAT = _Names("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_RESPONSES = _Names("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+
+
+def _believed_or_not(read: Callable[[dict[str, Any]], Usage | None]) -> Callable[[object], SaidUsage]:
+    """Null and nothing say nothing; what is no object, or holds an absurd number, is not believed."""
+
+    @wraps(read)
+    def reading(usage: object) -> SaidUsage:
+        if usage is None or usage is msgspec.UNSET:
+            return None
+        if not isinstance(usage, dict):
+            return BAD
+        try:
+            return read(usage)
+        except NotBelieved:
+            return BAD
+
+    return reading
+
+
+@_believed_or_not
+def chat_usage(usage: dict[str, Any]) -> Usage | None:
+    """`usage` of /chat/completions and /completions."""
+    return _disjoint(usage, _CHAT)
+
+
+@_believed_or_not
+def responses_usage(usage: dict[str, Any]) -> Usage | None:
+    """`usage` of /responses."""
+    return _disjoint(usage, _RESPONSES)
+
+
+@_believed_or_not
+def embeddings_usage(usage: dict[str, Any]) -> Usage | None:
+    """`usage` of /embeddings. There is no output, so where a server says only the total, that is the prompt."""
+    prompt = usage.get("prompt_tokens")
+    if prompt is None:
+        prompt = usage.get("total_tokens")
+    return None if prompt is None else Usage(input=quantity(prompt))
+
+
+def _disjoint(usage: dict[str, Any], names: _Names) -> Usage | None:
+    """The parts, taken out of what they are inside of.
+
+    Audio and image tokens are parts of the prompt, the rest of it is text. Cached tokens lie in the text first, then in
+    audio, then in images (the API does not say where); cache writes lie in the text that is not cached, those kept for
+    12 hours among them. A part larger than what is left for it is cut to that, so that the parts always add up to the
+    prompt; likewise for output.
+
+    Reasoning tokens are inside the completion, except where `total_tokens` says that they come on top: xAI counts
+    so (docs.x.ai, consumption and rate limits: "counted separately from completion_tokens, but … in the total_tokens").
+    """
+    if usage.get(names.prompt) is None and usage.get(names.completion) is None:
+        return None
+    prompt, completion = quantity(usage.get(names.prompt)), quantity(usage.get(names.completion))
+    into, out = members(usage, names.into), members(usage, names.out)
+    reasoning = part(out, "reasoning_tokens")
+    if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
+        completion = quantity(completion + reasoning)
+    audio = min(part(into, "audio_tokens"), prompt)
+    image = min(part(into, "image_tokens"), prompt - audio)
+    text = prompt - audio - image
+    cached = min(part(into, "cached_tokens"), prompt)
+    cached_text = min(cached, text)
+    cached_audio = min(cached - cached_text, audio)
+    cached_image = cached - cached_text - cached_audio
+    written, written_12h = _written(into, text - cached_text)
+    audio_output = min(part(out, "audio_tokens"), completion)
+    return Usage(
+        input=text - cached_text - written - written_12h,
+        cached_input=cached_text,
+        cache_write=written,
+        cache_write_12h=written_12h,
+        audio_input=audio - cached_audio,
+        cached_audio_input=cached_audio,
+        image_input=image - cached_image,
+        cached_image_input=cached_image,
+        output=completion - audio_output,
+        audio_output=audio_output,
+    )
+
+
+def _written(into: dict[str, Any], room: int) -> tuple[int, int]:
+    """Tokens written to the cache: (for 30 minutes, for 12 hours). Those of which nothing is said are of 30 minutes."""
+    kept = members(into, "cache_write_tokens_details")
+    half_hour, half_day = part(kept, "ttl_30m_tokens"), part(kept, "ttl_12h_tokens")
+    written = min(max(part(into, "cache_write_tokens"), half_hour + half_day), room)
+    half_day = min(half_day, written)
+    return written - half_day, half_day
+
+
+def members(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object inside of another one; null and nothing are an empty one."""
+    found = value.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise NotBelieved
+    return found
+
+
+def part(details: dict[str, Any], name: str) -> int:
+    value = details.get(name)
+    return 0 if value is None else quantity(value)
+
+
+def quantity(value: object) -> int:
+    """A whole number in range. 12.0 is 12; 12.5, "12", true, -1 and null are not believed."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_QUANTITY:
+        raise NotBelieved
+    if value != int(value):
+        raise NotBelieved
+    return int(value)

@@ -1,0 +1,59 @@
+"""What a reply can say about itself, and what a Reader is: the seam between the meter and an endpoint's own shapes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from rates.usage import Usage
+
+BAD: Final = "bad"
+"""Usage came, but is not believed."""
+
+SaidUsage = Usage | Literal["bad"] | None
+"""None: nothing was said."""
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What one JSON reply, or one event of a stream, says. `usage` None: it says nothing about usage."""
+
+    model: str | None
+    upstream_id: str | None
+    service_tier: str | None
+    usage: SaidUsage
+    error: bool
+    """It has a member `error`, and that is not null."""
+    failed: bool = False
+    """It says of the whole reply that it failed."""
+    unfinished: bool | None = None
+    """The upstream has accepted the request and works on it after this reply; None: nothing is said of that."""
+    search_kind_unclear: bool = False
+    """Searches are in its usage under the dearer of two kinds: it does not say which one they were."""
+
+    # Of an event alone:
+    without_choices: bool = False
+    """No choice is in it (an empty list, null, or no such member)."""
+    finishes: bool = False
+    """It has usage, and a choice in it has its `finish_reason`."""
+    ends: bool = False
+    """The reply has come to its own end with it."""
+    extra: bool = False
+    """It is the event that `include_usage` adds: `choices` is an empty list and `usage` an object."""
+    null_usage: bool = False
+    """It has a member `usage`, and that is null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """`read_reply` is for a whole reply, `read_event` for the data of an event; None: that is no JSON object.
+
+    `text_of_reply` and `text_of_event` give the generated text for an estimate; `text_of_part` finds what it can in a
+    reply that is cut off.
+    """
+
+    read_reply: Callable[[bytes], Said | None]
+    read_event: Callable[[bytes], Said | None]
+    text_of_reply: Callable[[bytes], Iterable[str]]
+    text_of_event: Callable[[bytes], Iterable[str]]
+    text_of_part: Callable[[bytes], Iterable[str]]

@@ -1,0 +1,63 @@
+"""The text that a model wrote in a response, for an estimate: messages, refusals, calls, visible reasoning."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from proxy.metering.cut_json import strings_of
+from proxy.metering.lenient_json import decode
+
+
+class _Output(msgspec.Struct):
+    output: Any = None
+
+
+class _Event(msgspec.Struct):
+    type: Any = None
+    delta: Any = None
+    item: Any = None
+
+
+_OUTPUT = msgspec.json.Decoder(_Output)
+_EVENT = msgspec.json.Decoder(_Event)
+# Of an item: what a call says, and the lists of parts that have text.
+_STRINGS = ("arguments", "input", "code")
+_PARTS = ("content", "summary")
+_CALLS = ("function_call", "custom_tool_call", "mcp_call", "code_interpreter_call")
+_NO_TEXT = ("response.audio.delta", "response.shell_call_output_content.delta")
+
+text_of_part = strings_of("text", "refusal", "arguments")
+
+
+def text_of_reply(data: bytes) -> Iterator[str]:
+    decoded = decode(_OUTPUT, data)
+    output = None if decoded is None else decoded.output
+    for item in output if isinstance(output, list) else ():
+        if isinstance(item, dict):
+            yield from _texts_of(item)
+
+
+def text_of_event(data: bytes) -> Iterable[str]:
+    """The text of an event that brings some. What is repeated later (`.done`, `.completed`) is not counted again."""
+    event = decode(_EVENT, data)
+    if event is None or not isinstance(event.type, str):
+        return ()
+    if event.type.endswith(".delta") and isinstance(event.delta, str) and event.type not in _NO_TEXT:
+        return (event.delta,)
+    if event.type == "response.output_item.added" and isinstance(event.item, dict):
+        name = event.item.get("name")
+        return (name,) if event.item.get("type") in _CALLS and isinstance(name, str) else ()
+    return ()
+
+
+def _texts_of(item: dict[str, Any]) -> Iterator[str]:
+    if item.get("type") in _CALLS:
+        if isinstance(name := item.get("name"), str):
+            yield name
+        yield from (value for key in _STRINGS if isinstance(value := item.get(key), str))
+    for name in _PARTS:
+        parts = item.get(name)
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict):
+                yield from (text for key in ("text", "refusal") if isinstance(text := part.get(key), str))
