@@ -30,7 +30,7 @@ class Usage:
     web_search_calls: int = 0
     web_search_preview_calls: int = 0
     unknown_tool_calls: int = 0
-    """Calls that cost something nobody tells. No card prices them, so that the whole has no price."""
+    """Calls whose price cannot be told from the reply. No shipped card prices them: the whole then has no price."""
     file_search_calls: int = 0
     code_interpreter_1gb_sessions: int = 0
     code_interpreter_4gb_sessions: int = 0
