@@ -74,7 +74,8 @@ class Settlement:
             usage=reading.usage.as_dict(),
             card=found.card.id if found else None,
             provenance=found.provenance if found else None,
-            assumed=found is not None and charge is not None and (found.assumed or charge.assumed),
+            assumed=reading.encoding_assumed
+            or (found is not None and charge is not None and (found.assumed or charge.assumed)),
             long_context=charge.long_context if charge else False,
             cost_nanos=nanos,
             moved=tuple(Moved(account.budget.name, account.key, nanos) for account in accounts) if nanos else (),

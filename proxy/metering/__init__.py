@@ -5,7 +5,7 @@
     endpoints    which row is it?               meter         status, bytes and ending in; one Reading out
     request      model, limits, stream?         ├── decoding      gzip and deflate, on a copy
                  splice include_usage in        ├── whole_reply   a JSON body, kept up to a bound
-    estimate     how long is the prompt?        ├── event_stream  events as they come
+    estimate     how long is it, roughly?       ├── event_stream  events as they come
                                                 │   ├── sse           bytes → events, any split
     json_members where a member stands          │   ├── hiding        an event without its usage
                  in the bytes                   │   └── seen_text     what an estimate would need
@@ -16,6 +16,13 @@
                                                 ├── responses      and what its hosted tools cost
                                                 │   └── responses_text
                                                 └── quantities     usage as it is written → disjoint quantities
+    where no usage came
+    ───────────────────
+    reading      a Reading, or an Uncounted one: count() it in a thread, or roughly()
+    ├── encodings     the model's encoding, from the tables shipped here
+    ├── tally         texts → tokens, in pieces and up to a bound
+    └── prompt        a request → tokens
+        └── tool_text, image_tokens
 
 Invariants:
 - A reading is `reported` only when the upstream said the final numbers, all of them believable. Everything else is
@@ -26,19 +33,18 @@ Invariants:
 """
 
 from proxy.metering.endpoints import Endpoint, endpoint_of
-from proxy.metering.estimate import CountText, count_text
-from proxy.metering.meter import Ending, Meter, Reading
+from proxy.metering.meter import Ending, Meter
+from proxy.metering.reading import Reading, Uncounted
 from proxy.metering.request import RequestFacts, ask_for_usage, read_request
 
 __all__ = [
-    "CountText",
     "Ending",
     "Endpoint",
     "Meter",
     "Reading",
     "RequestFacts",
+    "Uncounted",
     "ask_for_usage",
-    "count_text",
     "endpoint_of",
     "read_request",
 ]

@@ -7,6 +7,7 @@ import msgspec
 
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
+from proxy.metering.reader import CalledName
 
 
 class _Choices(msgspec.Struct):
@@ -78,7 +79,7 @@ def _message_texts(message: dict[str, Any]) -> Iterator[str]:
     for function in [*calls, message.get("function_call")]:
         if isinstance(function, dict):
             if isinstance(name := function.get("name"), str):
-                yield name
+                yield CalledName(name)
             if isinstance(arguments := function.get("arguments"), str):
                 yield arguments
     audio = message.get("audio")

@@ -1,14 +1,12 @@
-"""Token counts without a tokenizer: for the size of a hold, and for readings where no usage came.
-
-`CountText` is the seam: a Meter is given the function that counts text, and whoever has a tokenizer gives a better one.
-"""
+"""Token counts without a tokenizer: for the size of a hold, and where there is no time or no way to count exactly."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rates.usage import MAX_QUANTITY
 
-CountText = Callable[[str], int]
+CountTexts = Callable[[Iterable[str]], int]
+"""Counts what a model wrote: texts that stand apart from each other."""
 
 # English prose has 4 to 5 characters a token, code and JSON about 3.
 _PROMPT_BYTES_PER_TOKEN = 3
@@ -16,7 +14,7 @@ _TEXT_CHARACTERS_PER_TOKEN = 4
 # The most that an image takes in tiles of 512 pixels: 85 + 8 * 170 (gpt-4o and gpt-4.1, 768 by 2048).
 _TOKENS_PER_IMAGE = 1445
 # Audio: about 10 tokens a second; a second of MP3 at 64 kbit/s is 10,700 characters of base64, of WAV more.
-_AUDIO_CHARACTERS_PER_TOKEN = 1000
+AUDIO_CHARACTERS_PER_TOKEN = 1000
 
 _BASE64 = rb"[A-Za-z0-9+/=\\_-]"
 _DATA_URL = re.compile(rb";base64," + _BASE64 + rb"*+")
@@ -39,6 +37,11 @@ def count_text(text: str) -> int:
     return -(-plain // _TEXT_CHARACTERS_PER_TOKEN) + other
 
 
+def count_texts(texts: Iterable[str]) -> int:
+    """Tokens of what a model wrote, roughly."""
+    return sum(count_text(text) for text in texts)
+
+
 def count_prompt(body: bytes) -> int:
     r"""Tokens of a request's prompt, slightly high, from the bytes of its JSON body alone.
 
@@ -52,7 +55,7 @@ def count_prompt(body: bytes) -> int:
     if b'"data"' in body:
         parts = [len(found.group(1)) for found in _AUDIO.finditer(body)]
         body = _AUDIO.sub(b"", body)
-        tokens += sum(parts) // _AUDIO_CHARACTERS_PER_TOKEN
+        tokens += sum(parts) // AUDIO_CHARACTERS_PER_TOKEN
     escapes = body.count(b"\\u")
     plain = len(body)
     if not body.isascii():

@@ -1,7 +1,7 @@
 """A reply as a stream of events: read as it passes, and shown without its usage where that has to be hidden."""
 
 from proxy.metering.answer import Answer
-from proxy.metering.estimate import CountText
+from proxy.metering.estimate import CountTexts
 from proxy.metering.hiding import cut_last_member, without_event, without_null_usage
 from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
@@ -19,12 +19,12 @@ class EventStream:
 
     fault: str | None = None
 
-    def __init__(self, reader: Reader, count_text: CountText, *, choices_asked: int, hide: bool) -> None:
+    def __init__(self, reader: Reader, *, choices_asked: int, hide: bool) -> None:
         self.answer = Answer(choices_asked)
         self._read = reader.read_event
         self._hide = hide
         self._cutter = EventCutter()
-        self._seen_text = SeenText(reader, count_text)
+        self._seen_text = SeenText(reader, interleaved=choices_asked > 1)
         self._dropped = False  # the last event, with its blank line
 
     def feed(self, data: bytes) -> bytes:
@@ -53,8 +53,11 @@ class EventStream:
         shown = self._event(rest) if rest else b""
         return shown if self._hide else b""
 
-    def output_tokens(self) -> int:
-        return self._seen_text.tokens()
+    def gather(self) -> None:
+        self._seen_text.gather()
+
+    def output_tokens(self, count: CountTexts) -> int:
+        return self._seen_text.tokens(count)
 
     def _event(self, block: bytes) -> bytes:
         self._dropped = False

@@ -17,19 +17,19 @@ What the readings say, and why:
     pending    accepted to be worked on in the background: its usage comes with a later request (`background`)
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Literal, Protocol
+from typing import Protocol
 
 from proxy.metering.answer import Answer
 from proxy.metering.decoding import Inflater, inflater_for, is_identity
 from proxy.metering.endpoints import Endpoint
-from proxy.metering.estimate import CountText, count_text
+from proxy.metering.estimate import CountTexts, count_texts
 from proxy.metering.event_stream import EventStream
 from proxy.metering.reader import BAD
+from proxy.metering.reading import Reading, ReadingStatus, Uncounted
 from proxy.metering.request import RequestFacts
 from proxy.metering.whole_reply import UnreadReply, WholeReply
-from rates.usage import MAX_QUANTITY, Usage
+from rates.usage import Usage
 
 
 class Ending(Enum):
@@ -42,21 +42,6 @@ class Ending(Enum):
     """Sent, and never a status."""
 
 
-ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What an attempt used. `model` is the one that served it, if the reply named one."""
-
-    status: ReadingStatus
-    reason: str | None
-    model: str | None
-    usage: Usage
-    service_tier: str | None
-    upstream_id: str | None
-
-
 class _Body(Protocol):
     answer: Answer
 
@@ -64,26 +49,24 @@ class _Body(Protocol):
     def fault(self) -> str | None: ...
     def feed(self, data: bytes) -> bytes: ...
     def tail(self) -> bytes: ...
-    def output_tokens(self) -> int: ...
+    def gather(self) -> None: ...
+    def output_tokens(self, count: CountTexts) -> int: ...
 
 
 class Meter:
-    """start, feed …, tail, finish. Without `start` no status came.
+    """start, feed …, tail, end. Without `start` no status came.
 
-    With `hide_usage` the usage that taximeter asked for is taken out of a stream again. `count_text` is what an
-    estimate counts with.
+    With `hide_usage` the usage that taximeter asked for is taken out of a stream again.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, facts: RequestFacts, *, hide_usage: bool, count_text: CountText = count_text
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, facts: RequestFacts, *, hide_usage: bool) -> None:
         reader = endpoint.reader or endpoint.later
         if reader is None:
             raise ValueError(f"{endpoint.name} is not metered")
+        self._endpoint = endpoint.name
         self._reader = reader
         self._facts = facts
         self._hide_usage = hide_usage
-        self._count_text = count_text
         self._status: int | None = None
         self._is_stream = False
         self._inflater: Inflater | None = None
@@ -100,9 +83,9 @@ class Meter:
                 self._body = UnreadReply(facts.max_output_tokens and facts.max_output_tokens * facts.n)
                 return
         if self._is_stream:
-            self._body = EventStream(self._reader, self._count_text, choices_asked=facts.n, hide=self._hide_usage)
+            self._body = EventStream(self._reader, choices_asked=facts.n, hide=self._hide_usage)
         else:
-            self._body = WholeReply(self._reader, self._count_text, choices_asked=facts.n)
+            self._body = WholeReply(self._reader, choices_asked=facts.n)
 
     @property
     def is_stream(self) -> bool:
@@ -125,22 +108,30 @@ class Meter:
 
     @property
     def has_last_word(self) -> bool:
-        """The reply is a success that came to its own end, and nothing is to follow. Known after `finish`."""
+        """The reply is a success that came to its own end, and nothing is to follow. Known after `end`."""
         body = self._body
         if body is None or self._status is None or not 200 <= self._status < 300:
             return False
         return body.answer.ended and not body.answer.unfinished
 
     def tail(self) -> bytes:
-        """What was held back when the stream ended without its last blank line. Call it before `finish`."""
+        """What was held back when the stream ended without its last blank line. Call it before `end`."""
         return self._body.tail() if self._body is not None else b""
 
     def finish(self, ending: Ending) -> Reading:
-        """The one reading. Call it once, at the end."""
+        """The one reading, its tokens counted only roughly if the upstream did not say them. Instead of `end`."""
+        ended = self.end(ending)
+        return ended if isinstance(ended, Reading) else ended.roughly()
+
+    def end(self, ending: Ending, request_body: bytes = b"") -> Reading | Uncounted:
+        """The one reading, or what has to be counted for it. Call it once.
+
+        `request_body` is what the prompt is counted from; without it the prompt is only as good as the hold's.
+        """
         body = self._body
         if self._status is None or body is None:
             reason = "client_left" if ending is Ending.CLIENT_LEFT else "no_answer"
-            return Reading("presumed", reason, None, Usage(input=self._facts.prompt_tokens), None, None)
+            return self._uncounted(Reading("presumed", reason, None, Usage(), None, None), None, request_body)
         body.tail()
         answer = body.answer
         usage = answer.believed
@@ -150,16 +141,22 @@ class Meter:
             if answer.search_kind_unclear:
                 return self._reading("estimated", "search_kind", answer, usage)
             return self._reading("reported", None, answer, usage)
-        if not 200 <= self._status < 300 or (answer.failed and answer.usage is None and not body.output_tokens()):
+        if not 200 <= self._status < 300 or _wrote_nothing(answer, body):
             return self._reading("failed", None, answer, Usage())
-        return self._reading("estimated", self._why(body, ending), answer, self._estimate(body, usage))
+        reading = self._reading("estimated", self._why(body, ending), answer, usage or Usage())
+        return self._uncounted(reading, body, request_body)
 
-    def _estimate(self, body: _Body, so_far: Usage | None) -> Usage:
-        """Counted here; where the upstream gave numbers on the way, at least those."""
-        output = min(body.output_tokens(), MAX_QUANTITY)
-        if so_far is None:
-            return Usage(input=self._facts.prompt_tokens, output=output)
-        return replace(so_far, output=max(so_far.output, output - so_far.audio_output))
+    def _uncounted(self, reading: Reading, body: _Body | None, request_body: bytes) -> Uncounted:
+        if body is not None:
+            body.gather()
+        return Uncounted(
+            reading=reading,
+            so_far=body is not None and body.answer.believed is not None,
+            endpoint=self._endpoint,
+            rough_prompt=self._facts.prompt_tokens,
+            request_body=request_body if self._facts.body_is_json else b"",
+            written=body,
+        )
 
     def _why(self, body: _Body, ending: Ending) -> str:
         answer = body.answer
@@ -182,6 +179,14 @@ class Meter:
     @staticmethod
     def _reading(status: ReadingStatus, reason: str | None, answer: Answer, usage: Usage) -> Reading:
         return Reading(status, reason, answer.model, usage, answer.service_tier, answer.upstream_id)
+
+
+def _wrote_nothing(answer: Answer, body: _Body) -> bool:
+    """It says that it failed, and there is nothing to be paid for."""
+    if not answer.failed or answer.usage is not None:
+        return False
+    body.gather()
+    return not body.output_tokens(count_texts)
 
 
 def _is_final(answer: Answer, ending: Ending) -> bool:

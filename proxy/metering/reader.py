@@ -15,6 +15,12 @@ SaidUsage = Usage | Literal["bad"] | None
 """None: nothing was said."""
 
 
+class CalledName(str):
+    """A text that is the name of a function which the model calls: a call takes tokens beyond its text."""
+
+    __slots__ = ()
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What one JSON reply, or one event of a stream, says. `usage` None: it says nothing about usage."""
 

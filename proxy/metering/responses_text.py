@@ -7,6 +7,7 @@ import msgspec
 
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
+from proxy.metering.reader import CalledName
 
 
 class _Output(msgspec.Struct):
@@ -47,14 +48,14 @@ def text_of_event(data: bytes) -> Iterable[str]:
         return (event.delta,)
     if event.type == "response.output_item.added" and isinstance(event.item, dict):
         name = event.item.get("name")
-        return (name,) if event.item.get("type") in _CALLS and isinstance(name, str) else ()
+        return (CalledName(name),) if event.item.get("type") in _CALLS and isinstance(name, str) else ()
     return ()
 
 
 def _texts_of(item: dict[str, Any]) -> Iterator[str]:
     if item.get("type") in _CALLS:
         if isinstance(name := item.get("name"), str):
-            yield name
+            yield CalledName(name)
         yield from (value for key in _STRINGS if isinstance(value := item.get(key), str))
     for name in _PARTS:
         parts = item.get(name)

@@ -3,7 +3,7 @@
 import re
 
 from proxy.metering.answer import Answer
-from proxy.metering.estimate import CountText
+from proxy.metering.estimate import CountTexts
 from proxy.metering.event_stream import EventStream
 from proxy.metering.reader import Reader
 
@@ -17,17 +17,14 @@ _EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
 class WholeReply:
     """Passes every byte on untouched. `fault` says why nothing can be read, once the reply has ended."""
 
-    def __init__(
-        self, reader: Reader, count_text: CountText, *, choices_asked: int, max_reply: int = MAX_REPLY
-    ) -> None:
+    def __init__(self, reader: Reader, *, choices_asked: int, max_reply: int = MAX_REPLY) -> None:
         self.answer = Answer(choices_asked)
         self.fault: str | None = None
         self._reader = reader
-        self._count_text = count_text
         self._max_reply = max_reply
         self._pieces: list[bytes] = []
         self._size = 0
-        self._tokens: int | None = None
+        self._stream: EventStream | None = None
 
     def feed(self, data: bytes) -> bytes:
         if self.fault is None:
@@ -44,12 +41,16 @@ class WholeReply:
             self._read(b"".join(self._pieces))
         return b""
 
-    def output_tokens(self) -> int:
-        if self._tokens is not None:
-            return self._tokens
+    def gather(self) -> None:
+        if self._stream is not None:
+            self._stream.gather()
+
+    def output_tokens(self, count: CountTexts) -> int:
+        if self._stream is not None:
+            return self._stream.output_tokens(count)
         body = b"".join(self._pieces)
         texts = self._reader.text_of_reply if self.answer.ended else self._reader.text_of_part
-        return self._count_text("".join(texts(body)))
+        return count(texts(body))
 
     def _read(self, body: bytes) -> None:
         said = self._reader.read_reply(body)
@@ -57,11 +58,11 @@ class WholeReply:
             self.answer.take(said)
             self.answer.final = self.answer.ended = True
         elif _EVENTS.match(body):
-            stream = EventStream(self._reader, self._count_text, choices_asked=self.answer.choices_asked, hide=False)
+            stream = EventStream(self._reader, choices_asked=self.answer.choices_asked, hide=False)
             stream.feed(body)
             stream.tail()
             self.answer = stream.answer
-            self._tokens = stream.output_tokens()
+            self._stream = stream
         else:
             self.fault = "unreadable"
 
@@ -85,6 +86,9 @@ class UnreadReply:
     def tail(self) -> bytes:
         return b""
 
-    def output_tokens(self) -> int:
+    def gather(self) -> None:
+        """There is no text."""
+
+    def output_tokens(self, _count: CountTexts) -> int:
         tokens = -(-self._size // self._BYTES_PER_TOKEN)
         return tokens if self._most_tokens is None else min(tokens, self._most_tokens)

@@ -13,16 +13,19 @@ from multidict import CIMultiDict
 
 from proxy.admission import Admitted
 from proxy.errors import UpstreamError
-from proxy.metering import Ending, Endpoint, Meter, RequestFacts
+from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
 from proxy.metrics import Metrics
 from proxy.server import replies
+from proxy.server.counting import Counting
 from proxy.server.headers import to_client
-from proxy.settlement import Settled, Settlement
+from proxy.settlement import Settled, Settlement, served_id
 from proxy.upstream import Answer, Sending, Upstream
 from rates.money import usd_text
 
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
 MAX_PRICED_REPLY = 4 * 1024 * 1024
+# Seconds that a JSON reply waits for a count of what the upstream did not say; then it has no cost in its head.
+COUNTING_SECONDS = 1.0
 CLIENT_GONE = 499
 
 
@@ -54,6 +57,7 @@ class Exchange:
         *,
         hide_usage: bool,
         settlement: Settlement,
+        counting: Counting,
         metrics: Metrics,
         started: float,
     ) -> None:
@@ -62,12 +66,16 @@ class Exchange:
         self._facts = facts
         self._admitted = admitted
         self._settlement = settlement
+        self._counting = counting
         self._metrics = metrics
         self._started = started
         self._hide_usage = hide_usage
         self._meter = Meter(endpoint, facts, hide_usage=hide_usage)
         self._answer: Answer | None = None
         self._client_gone = False
+        self._request_body = b""
+        self._latency_ms = 0
+        self._count: asyncio.Task[None] | None = None
         self._settled: Settled | None = None
         self._response: Relayed | None = None
         self._status: int | None = None
@@ -85,6 +93,7 @@ class Exchange:
     async def run(self, upstream: Upstream, tail: str, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
         """Send, relay, read; always settle what reached the upstream."""
         sending = Sending()
+        self._request_body = body
         sent = perf_counter()
         ending = Ending.NO_STATUS
         try:
@@ -110,9 +119,12 @@ class Exchange:
             self._metrics.upstream.observe(perf_counter() - sent)
             if self._answer is not None:
                 self._answer.close()
-            if self._settled is None and sending.began:
-                self._price(Ending.CLIENT_LEFT if self._client_gone else ending)
-            self._finish()
+            if self._settled is None and self._count is None and sending.began:
+                self._end(Ending.CLIENT_LEFT if self._client_gone else ending)
+            if self._count is None or self._count.done():
+                self._finish()
+            else:
+                self._count.add_done_callback(lambda _: self._finish())
 
     async def _relay(self, answer: Answer, sent: float) -> None:
         kind = answer.content_type.partition(";")[0].strip().lower()
@@ -140,7 +152,9 @@ class Exchange:
         if size > MAX_PRICED_REPLY:
             await self._relay_large(answer, kept, chunks)
             return
-        self._price(Ending.COMPLETE)
+        self._end(Ending.COMPLETE)
+        if self._count is not None:
+            await asyncio.wait((self._count,), timeout=COUNTING_SECONDS)
         response = await self._open(answer, cost=self._settled.entry.cost_nanos if self._settled else None)
         if kept:
             await response.write(b"".join(kept))
@@ -157,7 +171,7 @@ class Exchange:
                     await response.write(chunk)
                 except ConnectionError:
                     self._client_gone = True  # read on: what remains is paid for
-        self._price(Ending.COMPLETE)
+        self._end(Ending.COMPLETE)
         if not self._client_gone:
             await response.write_eof()
 
@@ -178,7 +192,7 @@ class Exchange:
                     self._metrics.first_token.observe(now - self._started)
                     self._metrics.overhead.observe((sent - self._started) + (now - came))
             await self._write_tail(response)
-            self._price(Ending.COMPLETE)  # before the last byte: it may fail, the reading is whole
+            self._end(Ending.COMPLETE)  # before the last byte: it may fail, the reading is whole
             await response.write_eof()
         finally:
             self._metrics.open_streams.dec()
@@ -211,15 +225,29 @@ class Exchange:
         if self._request.transport is not None:
             self._request.transport.close()  # what was written is still flushed; no end of the body is written
 
-    def _price(self, ending: Ending) -> None:
+    def _end(self, ending: Ending) -> None:
+        """The one reading: priced at once where the upstream said it, else when its tokens have been counted.
+
+        That is a task of its own: neither a client that leaves nor the end of this exchange can take it away.
+        """
+        self._latency_ms = round((perf_counter() - self._started) * 1000)
+        ended = self._meter.end(ending, self._request_body)
+        if isinstance(ended, Reading):
+            self._price(ended)
+            return
+        admitted = self._admitted
+        model = served_id(admitted.rules, admitted.asked_model, ended.reading.model)
+        self._count = self._counting.start(ended, model, self._price)
+
+    def _price(self, reading: Reading) -> None:
         headers = self._request.headers
         self._settled = self._settlement.charge(
             self._admitted,
             self._endpoint.name,
-            self._meter.finish(ending),
+            reading,
             upstream_status=self._answer.status if self._answer else None,
             client_request_id=headers.get("x-client-request-id"),
-            latency_ms=round((perf_counter() - self._started) * 1000),
+            latency_ms=self._latency_ms,
         )
 
     def _finish(self) -> None:

@@ -20,6 +20,7 @@ from proxy.metering.lenient_json import short_name
 from proxy.metrics import Metrics
 from proxy.server import replies
 from proxy.server.caller import Caller, Callers
+from proxy.server.counting import Counting
 from proxy.server.exchange import CLIENT_GONE, Exchange, Relayed
 from proxy.server.headers import to_client, to_upstream
 from proxy.server.paths import Target, target_of
@@ -38,6 +39,7 @@ class Forwarder:
         upstream: Upstream,
         admission: Admission,
         settlement: Settlement,
+        counting: Counting,
         callers: Callers,
         metrics: Metrics,
         tasks: Tasks,
@@ -46,6 +48,7 @@ class Forwarder:
         self._upstream = upstream
         self._admission = admission
         self._settlement = settlement
+        self._counting = counting
         self._callers = callers
         self._metrics = metrics
         self._tasks = tasks
@@ -99,6 +102,7 @@ class Forwarder:
             admitted,
             hide_usage=asking is not None,
             settlement=self._settlement,
+            counting=self._counting,
             metrics=self._metrics,
             started=started,
         )

@@ -17,6 +17,7 @@ from proxy.errors import TaximeterError
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
 from proxy.server.control import Frames, Orders, read_frame
+from proxy.server.counting import Counting
 from proxy.server.exchange import bare
 from proxy.server.forward import Forwarder
 from proxy.server.logs import log_to_stderr
@@ -33,6 +34,7 @@ BACKLOG = 1024
 IDLE_SECONDS = 75.0  # a client's kept-alive connection; longer than what common clients keep
 HEADER_BYTES = 64 * 1024
 GAUGE_SECONDS = 0.5
+COUNTING_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
 READY = b"ready\n"
 
 
@@ -70,12 +72,13 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
         connect_seconds=config.connect_timeout_seconds,
         silence_seconds=config.upstream_timeout_seconds,
     )
-    tasks, learned = Tasks(), Learned()
+    tasks, counting, learned = Tasks(), Counting(), Learned()
     forwarder = Forwarder(
         rules,
         upstream=upstream,
         admission=Admission(store, learned),
         settlement=Settlement(store, metrics, learned),
+        counting=counting,
         callers=Callers(store),
         metrics=metrics,
         tasks=tasks,
@@ -111,6 +114,7 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     late = await tasks.drain(config.drain_seconds)
     if late:
         log.warning("%d requests were cut off after drain_seconds = %g", late, config.drain_seconds)
+    await counting.close(COUNTING_SECONDS)
     await upstream.close()
     unapplied = await store.close(config.drain_seconds)
     metrics.spool_entries.set(unapplied)

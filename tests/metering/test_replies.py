@@ -3,15 +3,15 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.metering import Ending, Meter, Reading, RequestFacts, endpoint_of
-from proxy.metering.estimate import count_text
+from proxy.metering import Ending, Meter, Reading, RequestFacts, Uncounted, endpoint_of
+from proxy.metering.estimate import count_texts
 from proxy.metering.usage_readers import CHAT as CHAT_READER
 from proxy.metering.whole_reply import WholeReply
 from rates.usage import Usage
@@ -161,26 +161,29 @@ def test_an_unmetered_endpoint_has_no_meter() -> None:
 
 
 def test_a_reply_above_the_bound_is_not_kept() -> None:
-    body = WholeReply(CHAT_READER, count_text, choices_asked=1, max_reply=1000)
+    body = WholeReply(CHAT_READER, choices_asked=1, max_reply=1000)
     for _ in range(1000):
         body.feed(b'{"content": "abcd"}')
     body.tail()
     assert (body.fault, body.answer.usage) == ("too_large", None)
-    assert 50 < body.output_tokens() < 100
+    assert 50 < body.output_tokens(count_texts) < 100
 
 
-def test_text_is_counted_by_whom_the_meter_is_given() -> None:
+def test_the_text_of_an_estimate() -> None:
     texts: list[str] = []
 
-    def count(text: str) -> int:
-        texts.append(text)
+    def count(given: Iterable[str]) -> int:
+        texts.extend(given)
         return 123
 
     for body, content_type in ((reply("no_usage"), JSON), (stream("openai_not_asked"), STREAM)):
-        meter = Meter(CHAT, FACTS, hide_usage=False, count_text=count)
+        meter = Meter(CHAT, FACTS, hide_usage=False)
         meter.start(200, content_type, "")
         meter.feed(body)
-        assert meter.finish(Ending.COMPLETE).usage == Usage(input=7, output=123)
+        ended = meter.end(Ending.COMPLETE)
+        assert isinstance(ended, Uncounted)
+        assert ended.written is not None
+        assert ended.written.output_tokens(count) == 123
     assert texts == ['The meter runs, and "usage": null counts.', 'The meter runs,\n and "usage" counts.']
 
 

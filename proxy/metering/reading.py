@@ -1,0 +1,102 @@
+"""What an attempt used: a Reading, or what is still to be counted to get one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from proxy.metering.encodings import Tokenizer, tokenizer_for
+from proxy.metering.estimate import CountTexts, count_texts
+from proxy.metering.prompt import count_request
+from proxy.metering.reader import CalledName
+from proxy.metering.tally import Tally
+from rates.usage import MAX_QUANTITY, Usage
+
+# What a reply's calls take beyond names and arguments; measured: see tests/data/token_pairs.
+_CALL = 7
+_PARALLEL_CALL = 14
+"""Each of several: they are wrapped once more."""
+
+ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an attempt used. `model` is the one that served it, if the reply named one."""
+
+    status: ReadingStatus
+    reason: str | None
+    model: str | None
+    usage: Usage
+    service_tier: str | None
+    upstream_id: str | None
+    encoding: str | None = None
+    """What its tokens were counted with here; None: they were not, or only roughly."""
+    encoding_assumed: bool = False
+    """Nobody says that the model counts with that encoding."""
+
+
+class Written(Protocol):
+    """What came of a reply. It does not change any more."""
+
+    def output_tokens(self, count: CountTexts) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncounted:
+    """A reading without its numbers: the upstream did not say them all, and nobody has counted yet.
+
+    Nothing in it changes any more, so that another thread may count. `count` takes from under a millisecond to a
+    second; `roughly` is quick and needs no table.
+    """
+
+    reading: Reading
+    """With the usage that the upstream gave on the way, or with none."""
+    so_far: bool
+    """The upstream gave some: the prompt is in it."""
+    endpoint: str
+    rough_prompt: int
+    request_body: bytes
+    """Empty: it cannot be read."""
+    written: Written | None
+    """None: not even a status came."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept until it is counted, about: the reply's text, which is bounded, left out."""
+        return len(self.request_body)
+
+    def count(self, model: str | None = None) -> Reading:
+        """Counted with the encoding of `model`: what the request or the configuration says beyond the reply."""
+        tokenizer = tokenizer_for(model or self.reading.model)
+        prompt = None
+        if not self.so_far and self.request_body:
+            prompt = count_request(self.endpoint, self.request_body, tokenizer)
+        chosen = prompt is not None and prompt.chosen
+        tokens = prompt.tokens if prompt is not None else None
+        reading = self._with(tokens, lambda texts: count_output(tokenizer, texts, chosen=chosen))
+        return replace(reading, encoding=tokenizer.encoding, encoding_assumed=tokenizer.assumed)
+
+    def roughly(self) -> Reading:
+        return self._with(None, count_texts)
+
+    def _with(self, prompt: int | None, count: CountTexts) -> Reading:
+        """Where the upstream gave numbers on the way: at least those."""
+        output = min(self.written.output_tokens(count), MAX_QUANTITY) if self.written is not None else 0
+        said = self.reading.usage
+        if self.so_far:
+            usage = replace(said, output=max(said.output, output - said.audio_output))
+        else:
+            usage = Usage(input=self.rough_prompt if prompt is None else prompt, output=output)
+        return replace(self.reading, usage=usage)
+
+
+def count_output(tokenizer: Tokenizer, texts: Iterable[str], *, chosen: bool) -> int:
+    """Tokens of what a model wrote. `chosen`: it had no choice but to write the arguments of one function."""
+    tally, calls = Tally(tokenizer.encode), 0
+    for text in texts:
+        if isinstance(text, CalledName):
+            if chosen:
+                continue
+            calls += 1
+        tally.add(text)
+    return tally.tokens + (_CALL if calls == 1 else _PARALLEL_CALL * calls)
