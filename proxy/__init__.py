@@ -6,6 +6,7 @@ The floors, from the street to the cellar (imports go down only; a test holds th
     server         sockets: forward (the hot path), exchange, caller, replies, ops, worker, supervisor
     reports        functions over ledger sums, and one renderer
     upstream       pooling and sending
+    background     what is accepted now and charged when its end is seen
     settlement     reading → charge → entry → store and metrics        admission   may it pass, and for how much
     store          Redis: one ordered connection, one script, the embedded Valkey
     metrics        every metric      budgets  Budget, Period, matching      ledger  LedgerEntry, day sums
@@ -26,7 +27,7 @@ The life of a request:
     stream that was not asked for its usage is asked (`include_usage` is spliced in), and what the client did not ask
     for is taken out again.
 4.  However it ends (whole, broken, client gone, never answered), the meter gives ONE reading: reported, estimated,
-    presumed or failed.
+    presumed or failed; or it is accepted to be worked on in the background, and parked until a later GET shows its end.
 5.  `settlement` prices the reading at the served model's rate card, and hands one ledger entry to the store: in one
     script the hold is dropped, the charge is added to every budget and to the day's sums, and the ledger line is
     written. The client's last byte waits for none of it.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 
 from proxy.admission import Admitted, Learned, Rules
-from proxy.budgets import Account
-from proxy.ledger import LedgerEntry, Moved, Status
+from proxy.budgets import Account, Owner
+from proxy.ledger import LedgerEntry, Moved, Parked, Status
 from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
@@ -17,6 +17,7 @@ class Settled:
     """One priced attempt: its entry, the accounts that it moves, and what metrics need to know."""
 
     entry: LedgerEntry
+    owner: Owner
     accounts: tuple[Account, ...]
     labels: Labels
     reading: Reading
@@ -42,7 +43,7 @@ class Settlement:
         *,
         upstream_status: int | None,
         client_request_id: str | None,
-        latency_ms: int,
+        latency_ms: int | None,
     ) -> Settled:
         """Price a reading. Nothing is moved yet: see `settle`."""
         rules = admitted.rules
@@ -53,7 +54,7 @@ class Settlement:
         found, charge = None, None
         nanos: int | None = 0
         if reading.status == "pending":
-            nanos = None  # its usage comes later
+            nanos, reason = None, reading.reason
         elif reading.status != "failed":
             try:
                 found, charge = _price(rules, name, reading, admitted.at)
@@ -87,13 +88,19 @@ class Settlement:
         # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
         known = found is not None and (not found.card.fine_tuned or reading.model is not None)
         labels = self._metrics.labels(admitted.owner.name, name, known=known)
-        return Settled(entry, accounts, labels, reading, name, found, rules)
+        return Settled(entry, admitted.owner, accounts, labels, reading, name, found, rules)
 
-    def settle(self, settled: Settled) -> None:
-        """Move the money and count it. Never waits; what the store cannot take now, it takes later, in order."""
+    def settle(self, settled: Settled, *, parked: bool = False) -> None:
+        """Move the money and count it. Never waits; what the store cannot take now, it takes later, in order.
+
+        `parked`: it was set down before, and is charged only if nobody else has done so meanwhile.
+        """
         entry, reading, metrics = settled.entry, settled.reading, self._metrics
-        self._store.settle(entry, settled.accounts)
         self._learned.note(entry.asked_model, reading.model)
+        if reading.status == "pending":
+            self._park(settled)
+            return
+        self._store.settle(entry, settled.accounts, parked=(reading.upstream_id or "") if parked else "")
         if entry.status == "failed":
             return
         at = datetime.fromisoformat(entry.at)
@@ -108,6 +115,20 @@ class Settlement:
         metrics.cost(settled.labels, entry.cost_nanos)
         if settled.name is not None and settled.found is not None:
             self._compare(settled, settled.name, settled.found, at)
+
+    def _park(self, settled: Settled) -> None:
+        """Its usage comes with another request, to any worker. Until then its hold stays; it is in no ledger."""
+        entry, reading = settled.entry, settled.reading
+        kept = Parked(
+            entry_id=entry.id,
+            at=entry.at,
+            owner=settled.owner.identity,
+            endpoint=entry.endpoint,
+            asked_model=entry.asked_model,
+            client_request_id=entry.client_request_id,
+            prompt_tokens=reading.usage.input,
+        )
+        self._store.park(entry, reading.upstream_id or "", kept)
 
     def release(self, admitted: Admitted) -> None:
         """Nothing reached the upstream: the money that was set aside is free again."""

@@ -23,6 +23,8 @@ class Answer:
     """The reply came to its own end: the JSON is whole, or [DONE] or a last event was there."""
     unfinished: bool = False
     """The upstream works on it in the background: its usage comes with another request."""
+    background: bool | None = None
+    """It was made in the background, or was not; None: nothing is said of that."""
     failed: bool = False
     """The reply says of itself that it failed."""
     search_kind_unclear: bool = False
@@ -40,6 +42,8 @@ class Answer:
         self.error = self.error or said.error
         self.failed = self.failed or said.failed
         self.ended = self.ended or said.ends
+        if said.background is not None:
+            self.background = said.background
         if said.unfinished is not None:
             self.unfinished = said.unfinished
         if said.usage is not None:

@@ -107,12 +107,12 @@ class Meter:
         return b"".join(shown) if self.decodes else data
 
     @property
-    def has_last_word(self) -> bool:
-        """The reply is a success that came to its own end, and nothing is to follow. Known after `end`."""
+    def ends_background(self) -> bool:
+        """The reply may be the end of a request that was accepted before. Known after `end`."""
         body = self._body
         if body is None or self._status is None or not 200 <= self._status < 300:
             return False
-        return body.answer.ended and not body.answer.unfinished
+        return body.answer.ended and not body.answer.unfinished and body.answer.background is not False
 
     def tail(self) -> bytes:
         """What was held back when the stream ended without its last blank line. Call it before `end`."""

@@ -34,6 +34,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """It says of the whole reply that it failed."""
     unfinished: bool | None = None
     """The upstream has accepted the request and works on it after this reply; None: nothing is said of that."""
+    background: bool | None = None
+    """It says whether it was made in the background."""
     search_kind_unclear: bool = False
     """Searches are in its usage under the dearer of two kinds: it does not say which one they were."""
 

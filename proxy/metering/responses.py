@@ -83,6 +83,7 @@ def _said(response: _Response, *, unfinished: bool) -> Said:
         error=response.error is not None,
         failed=response.status == "failed",
         unfinished=unfinished,
+        background=response.background if isinstance(response.background, bool) else None,
         search_kind_unclear=unclear,
     )
 

@@ -13,9 +13,10 @@ from time import monotonic, perf_counter
 from aiohttp import web
 
 from proxy.admission import Admission, Admitted, Denied, Rules, mint_entry_id
+from proxy.background import Background
 from proxy.config import Secret
 from proxy.errors import UpstreamError
-from proxy.metering import Endpoint, RequestFacts, ask_for_usage, endpoint_of, read_request
+from proxy.metering import Ending, Endpoint, Meter, RequestFacts, ask_for_usage, endpoint_of, read_request
 from proxy.metering.lenient_json import short_name
 from proxy.metrics import Metrics
 from proxy.server import replies
@@ -40,6 +41,7 @@ class Forwarder:
         admission: Admission,
         settlement: Settlement,
         counting: Counting,
+        background: Background,
         callers: Callers,
         metrics: Metrics,
         tasks: Tasks,
@@ -49,6 +51,7 @@ class Forwarder:
         self._admission = admission
         self._settlement = settlement
         self._counting = counting
+        self._background = background
         self._callers = callers
         self._metrics = metrics
         self._tasks = tasks
@@ -127,13 +130,17 @@ class Forwarder:
         rules: Rules,
         at: datetime,
     ) -> web.StreamResponse:
-        """Forward without reading: the body flows both ways."""
+        """Forward: the body flows both ways, and is looked at only where it may end what was accepted before."""
         spends = request.method == "POST"
         await self._admission.admit_unmetered(rules, entry_id, caller.owner, at, spends=spends)
         labels = self._settlement.labels(rules, caller.owner.name, None)
         headers = to_upstream(
-            request.raw_headers, identity=False, upstream_key=key, azure=rules.config.provider == "azure"
+            request.raw_headers,
+            identity=endpoint.later is not None,
+            upstream_key=key,
+            azure=rules.config.provider == "azure",
         )
+        meter = None if endpoint.later is None else Meter(endpoint, RequestFacts(), hide_usage=False)
         body: AsyncIterator[bytes] | None = None
         if request.body_exists:
             body = request.content.iter_any()
@@ -147,13 +154,19 @@ class Forwarder:
                 refused = replies.upstream_failed(error)
                 status = refused.status
                 return refused.response(entry_id)
+            if meter is not None:
+                meter.start(answer.status, answer.content_type, answer.content_encoding)
             try:
                 passed = to_client(answer.raw_headers, keep_length=True, decoded=False)
                 passed["x-taximeter-entry"] = entry_id
                 response = Relayed(answer, passed)
                 await response.prepare(request)
                 async for chunk in answer.chunks():
+                    if meter is not None:
+                        meter.feed(chunk)
                     await response.write(chunk)
+                if meter is not None:
+                    self._collect(meter, rules)
                 await response.write_eof()
                 status = answer.status
             except UpstreamError:
@@ -167,6 +180,12 @@ class Forwarder:
             return response
         finally:
             self._metrics.answered(labels, endpoint.name, status)
+
+    def _collect(self, meter: Meter, rules: Rules) -> None:
+        """A background response that has ended is charged now, whoever asked for it."""
+        reading = meter.finish(Ending.COMPLETE)
+        if meter.ends_background:
+            self._tasks.start(self._background.collect(rules, reading), name="background response")
 
     def _to(self, target: Target) -> Upstream:
         return self._upstream.origin if target.at_origin else self._upstream

@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from proxy.admission import Admission, Learned
+from proxy.background import Background
 from proxy.errors import TaximeterError
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
@@ -73,11 +74,13 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
         silence_seconds=config.upstream_timeout_seconds,
     )
     tasks, counting, learned = Tasks(), Counting(), Learned()
+    settlement = Settlement(store, metrics, learned)
     forwarder = Forwarder(
         rules,
         upstream=upstream,
         admission=Admission(store, learned),
-        settlement=Settlement(store, metrics, learned),
+        settlement=settlement,
+        background=Background(store, settlement),
         counting=counting,
         callers=Callers(store),
         metrics=metrics,

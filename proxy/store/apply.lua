@@ -64,18 +64,23 @@ local function add(account, expires_at, series, owner, is_there, amount, held)
   if owner ~= '' then redis.call('EXPIREAT', OWNERS .. series, expires_at) end
 end
 
--- Gives back what is held under this id, if anything is. An account that has expired meanwhile stays away; `there`
--- names some that have not.
-local function drop(id, there)
-  local record = redis.call('HGET', holds, id)
-  if not record then return end
-  redis.call('HDEL', holds, id)
+-- Gives back what a record of a hold says. An account that has expired meanwhile stays away; `there` names some that
+-- have not.
+local function give_back(record, there)
   for amount, key in record:gmatch('(%d+) ([^\n]+)') do
     if there and there[key] or redis.call('EXISTS', COMMITTED .. key, HELD .. key) == 2 then
       redis.call('DECRBY', COMMITTED .. key, amount)
       redis.call('DECRBY', HELD .. key, amount)
     end
   end
+end
+
+-- Gives back what is held under this id, if anything is.
+local function drop(id, there)
+  local record = redis.call('HGET', holds, id)
+  if not record then return end
+  redis.call('HDEL', holds, id)
+  give_back(record, there)
 end
 
 -- {1, id, {{key, amount, most, expires_at, series, owner}, …}}: set aside on all accounts or on none.
@@ -130,13 +135,19 @@ local function count(this)
   return 0
 end
 
--- {4, before, number, {id, {{key, expires_at, series, owner}, …}, amount, day, row, {kind, quantity, …}, line}}
+-- {4, before, number, {id, {{key, expires_at, series, owner}, …}, amount, day, row, {kind, quantity, …}, line, parked}}
 -- Drops the hold, adds to the accounts, the day's sums and the ledger, and counts the number.
+-- `parked`: the key where the request was set down (see park). If it is not there any more, somebody else has charged it.
 -- Answers 0, 1 or {number} as above.
 local function settle(before, this, charge)
-  local id, accounts, amount, day, row, quantities, line = unpack(charge)
+  local id, accounts, amount, day, row, quantities, line, parked = unpack(charge)
   local answer = turn(before, this, id)
   if answer then return answer end
+  local record
+  if parked ~= '' then
+    record = redis.call('HGET', parked, id)
+    if not record then return count(this) end
+  end
   local values = read(accounts)
   local sums = SUMS .. day
   local fields = {}
@@ -148,11 +159,28 @@ local function settle(before, this, charge)
   local there = {}
   for i, account in ipairs(accounts) do there[account[1]] = values[2 * i - 1] and values[2 * i] end
   drop(id, there)
+  if record then
+    redis.call('HDEL', parked, id)
+    give_back(record:match('\n.*') or '', there)
+  end
   for _, account in ipairs(accounts) do
     add(account, account[2], account[3], account[4], there[account[1]], amount, '0')
   end
   for i, field in ipairs(fields) do redis.call('HINCRBY', sums, field, quantities[2 * i]) end
   redis.call('XADD', ledger, '*', 'e', line)
+  return count(this)
+end
+
+-- {6, before, number, {id, key, record}}: the upstream works on this request in the background. What it is stands in
+-- `record`, one line of text; it is set down under `key` together with its hold, which goes on: whichever writer hears of
+-- the end charges it. Answers as settle.
+local function park(before, this, request)
+  local id, key, record = unpack(request)
+  local answer = turn(before, this, id)
+  if answer then return answer end
+  local held = redis.call('HGET', holds, id) or ''
+  redis.call('HSET', key, id, record .. '\n' .. held)
+  redis.call('HDEL', holds, id)
   return count(this)
 end
 
@@ -164,7 +192,7 @@ local function skip(before, this, charge)
   return count(this)
 end
 
-local apply = { hold, release, check, settle, skip }
+local apply = { hold, release, check, settle, skip, park }
 local answers = {}
 local counted = number
 for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do

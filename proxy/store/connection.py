@@ -19,7 +19,7 @@ from typing import TypeVar
 from proxy.errors import StoreAway, StoreError, StoreRefused
 from proxy.store import keys
 from proxy.store.address import Address
-from proxy.store.operations import Asked, Charge, Check, Hold, Refusal, Release, packed
+from proxy.store.operations import Asked, Check, Hold, Numbered, Refusal, Release, packed
 from proxy.store.pending import BATCH, Pending
 from proxy.store.script import Script, ScriptFailed
 from proxy.store.wire import Wire
@@ -86,7 +86,7 @@ class OrderedConnection:
             self._give_up(operation)
             raise
 
-    def tell(self, operation: Hold | Release | Charge) -> None:
+    def tell(self, operation: Hold | Release | Numbered) -> None:
         """Nobody waits. A hold that comes while the store is away is dropped; its charge will find none."""
         if self._wire is None and isinstance(operation, Hold):
             self.dropped_holds += 1
@@ -113,7 +113,7 @@ class OrderedConnection:
             self._timer.cancel()
         self.pending.close(self._why_away)
 
-    def _append(self, operation: Hold | Check | Release | Charge) -> None:
+    def _append(self, operation: Hold | Check | Release | Numbered) -> None:
         self.pending.append(operation)
         self._done.clear()
         self._work.set()

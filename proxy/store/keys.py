@@ -17,6 +17,8 @@ SUMS = PREFIX + "sums:"
 """+ UTC day: hash, the day's sums. Field: JSON array of the SumKey, then the quantity's name. Lives for ever."""
 LEDGER = PREFIX + "ledger"
 """Stream, field `e`: a ledger entry as JSON."""
+BACKGROUND = PREFIX + "background:"
+"""+ upstream id of a response: hash, entry id → a Parked as JSON, then the lines of its hold. Until it is charged."""
 CALLER_KEYS = PREFIX + "keys"
 """Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
 
@@ -32,6 +34,10 @@ def writer(name: str) -> str:
 def holds(name: str) -> str:
     """Hash of a writer: entry id → lines of `nanos account-key`, as they were set aside."""
     return f"{PREFIX}holds:{name}"
+
+
+def background(upstream_id: str) -> str:
+    return BACKGROUND + upstream_id
 
 
 def committed(account_key: str) -> str:

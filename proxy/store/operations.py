@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from proxy.budgets import Account
 from proxy.errors import StoreAway
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, sum_key
 from proxy.store import keys
 from rates.money import Nanos
@@ -22,6 +23,7 @@ MAX_AMOUNT: Nanos = 10**16
 """Ten million dollars for one request. apply.lua keeps room for it below the end of an int64."""
 
 log = logging.getLogger(__name__)
+Cleaned = TypeVar("Cleaned", LedgerEntry, Parked)
 _packed = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 
@@ -133,9 +135,11 @@ class Charge:
     `is_skipped`: the store rejects it for ever, so that only its number counts now and its hold is dropped.
     """
 
-    __slots__ = ("_content", "entry", "is_skipped", "number")
+    __slots__ = ("_content", "_parked", "entry", "is_skipped", "number")
 
-    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
+    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
+        """`parked`: the upstream id under which the request was parked; it is charged only if it still is."""
+        self._parked = keys.background(parked) if parked else ""
         nanos = entry.cost_nanos or 0
         if abs(nanos) > MAX_AMOUNT:
             raise ValueError(f"{entry.id} costs {nanos} nanos: more than any request can")
@@ -162,6 +166,7 @@ class Charge:
                 row_of(sum_key(entry)),
                 quantities,
                 _json(entry).decode(),  # as text: the server's MessagePack knows no bytes
+                self._parked,
             )
         )
 
@@ -171,7 +176,32 @@ class Charge:
         return 5 if self.is_skipped else 4, str(self.number - 1), str(self.number), self._content
 
 
-Operation = Hold | Release | Check | Charge
+class Park:
+    """A request that the upstream works on in the background: whoever hears of its end charges it.
+
+    Numbered like a Charge. `entry` is what is known of it now.
+    """
+
+    __slots__ = ("_content", "entry", "is_skipped", "number")
+
+    def __init__(self, entry: LedgerEntry, upstream_id: str, parked: Parked) -> None:
+        self.entry = entry
+        try:
+            record = _json(parked).decode()
+        except UnicodeEncodeError:
+            record = _json(_clean(parked)).decode()
+        self._content = _raw((parked.entry_id, keys.background(upstream_id), record))
+        self.number: int | None = None
+        self.is_skipped = False
+
+    @property
+    def payload(self) -> tuple[int, str, str, msgspec.Raw]:
+        assert self.number is not None
+        return 5 if self.is_skipped else 6, str(self.number - 1), str(self.number), self._content
+
+
+Numbered = Charge | Park
+Operation = Hold | Release | Check | Numbered
 
 
 def packed(operations: Sequence[Operation]) -> bytes:
@@ -179,7 +209,7 @@ def packed(operations: Sequence[Operation]) -> bytes:
     return _packed([operation.payload for operation in operations])
 
 
-def _clean(entry: LedgerEntry) -> LedgerEntry:
+def _clean(entry: Cleaned) -> Cleaned:
     changes = {name: value for name in entry.__struct_fields__ if isinstance(value := getattr(entry, name), str)}
     return msgspec.structs.replace(
         entry, **{name: value.encode(errors="replace").decode() for name, value in changes.items()}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.ledger.entry import LedgerEntry
-from proxy.store.operations import Asked, Charge, Operation, Release, text_of
+from proxy.store.operations import Asked, Numbered, Operation, Release, text_of
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Pending:
         return self._counted
 
     def append(self, operation: Operation) -> None:
-        if isinstance(operation, Charge):
+        if isinstance(operation, Numbered):
             self.charges += 1
         self._queue.append(operation)
 
@@ -54,7 +54,7 @@ class Pending:
                 if operation.given_up:
                     continue
                 operation.sent = True
-            elif isinstance(operation, Charge) and operation.number is None:
+            elif isinstance(operation, Numbered) and operation.number is None:
                 self._given += 1
                 operation.number = self._given
             batch.append(operation)
@@ -69,7 +69,7 @@ class Pending:
         self._alone = max(0, self._alone - len(batch))
         again: list[Operation] = []
         for operation, answer in zip(batch, answers, strict=True):
-            if not isinstance(operation, Charge):
+            if not isinstance(operation, Numbered):
                 operation.read(answer)
             elif isinstance(answer, int):
                 self._applied(operation)
@@ -93,7 +93,7 @@ class Pending:
             self.put_back()
             return True
         [operation] = batch
-        if isinstance(operation, Charge):
+        if isinstance(operation, Numbered):
             self.put_back()
             if operation.is_skipped:
                 return False
@@ -129,12 +129,12 @@ class Pending:
         """Holds that were given back, and that the store has not dropped yet."""
         return sum(isinstance(operation, Release) for operation in (*self._under_way, *self._queue))
 
-    def _applied(self, charge: Charge) -> None:
+    def _applied(self, charge: Numbered) -> None:
         assert charge.number is not None
         self._counted = charge.number
         self.charges -= 1
 
-    def _reject(self, charge: Charge, why: str) -> None:
+    def _reject(self, charge: Numbered, why: str) -> None:
         if charge.is_skipped:
             return
         log.error("the store rejects ledger entry %s for good; it is set aside: %s", charge.entry.id, why)
@@ -152,5 +152,5 @@ class Pending:
         )
         self._counted = self._given = stored
         for operation in (*batch, *self._queue):
-            if isinstance(operation, Charge):
+            if isinstance(operation, Numbered):
                 operation.number = None

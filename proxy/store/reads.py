@@ -12,6 +12,7 @@ from proxy.budgets import Account, Budget, Owner, Period
 from proxy.budgets.account import series_of
 from proxy.errors import StoreAway
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, SumRow
 from proxy.store import keys
 from proxy.store.address import Address
@@ -24,6 +25,7 @@ LONGEST_SECONDS = 10.0  # for what no request waits for
 CLOCK_SKEW = timedelta(hours=1)  # between whoever wrote an entry's time and the store that received it
 
 _entry = msgspec.json.Decoder(LedgerEntry).decode
+_parked = msgspec.json.Decoder(Parked).decode
 _row = msgspec.json.Decoder(tuple[str, str, str, str, str, str, str]).decode
 
 
@@ -98,6 +100,12 @@ class Reads:
             for account, committed, held in zip(some, values[::2], values[1::2], strict=True):
                 found.append(Standing(account, committed - held, held))
         return found
+
+    async def parked(self, upstream_id: str) -> list[Parked]:
+        """What is parked under a response's id, oldest first."""
+        fields = await self.call("HGETALL", keys.background(upstream_id))
+        found = [_parked(value.partition(b"\n")[0]) for value in fields[1::2]]
+        return sorted(found, key=lambda parked: parked.entry_id)
 
     async def owners_of(self, budget: Budget, period: Period) -> list[str]:
         """Identities of the owners that have an account of this budget in this period, sorted."""

@@ -8,12 +8,13 @@ from typing import Self
 from proxy.budgets import Account, Budget, Period
 from proxy.errors import StoreAway, StoreRefused
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
 from proxy.store import caller_keys
 from proxy.store.address import Address
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
-from proxy.store.operations import Charge, Check, Hold, Refusal, Release
+from proxy.store.operations import Charge, Check, Hold, Park, Refusal, Release
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
 from rates.money import Nanos
 
@@ -89,20 +90,30 @@ class Store:
         """Give a hold back: its request was never sent."""
         self._connection.tell(Release(entry_id))
 
-    def settle(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
+    def settle(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
         """Drop the hold of this entry, charge the accounts, count it in the day's sums, write it to the ledger.
+
+        `parked` is the upstream's id of a request that was parked: all of it happens only if that still is.
 
         All in one script, once, in the order in which they come, however long the store is away. The entry is written
         as it is: what it says in `moved` is the caller's.
         """
         try:
-            charge = Charge(entry, accounts)
+            charge = Charge(entry, accounts, parked=parked)
         except ValueError as error:  # more nanos than a script can add
             log.error("ledger entry %s cannot be stored; it is set aside: %s", entry.id, error)  # noqa: TRY400
             self.set_aside.append(entry)
             self.release(entry.id)
         else:
             self._connection.tell(charge)
+
+    def park(self, entry: LedgerEntry, upstream_id: str, parked: Parked) -> None:
+        """Keep a request, and its hold, until somebody sees its end. In order with what is settled."""
+        self._connection.tell(Park(entry, upstream_id, parked))
+
+    async def parked(self, upstream_id: str) -> list[Parked]:
+        """The requests whose end a response with this id is. Raises StoreAway."""
+        return await self._reads.parked(upstream_id)
 
     async def check(self, accounts: Sequence[Account]) -> Refusal | None:
         """Is one of these used up? Raises StoreAway."""

@@ -60,7 +60,7 @@ def run(data: bytes) -> None:
         meter.start(STATUSES[status], CONTENT_TYPES[content_type], ENCODINGS[encoding])
         seen = b"".join([meter.feed(piece) for piece in pieces]) + meter.tail()
         reading = meter.finish(ENDINGS[ending])
-        assert meter.has_last_word in (True, False)
+        assert meter.ends_background in (True, False)
         for quantity in reading.usage.as_dict().values():
             assert 0 < quantity <= 2 * MAX_QUANTITY
         return reading, seen

@@ -13,7 +13,7 @@ from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import ANONYMOUS, Account, BudgetBook, budget_from
 from proxy.config import BudgetConfig, Config
 from proxy.ledger import LedgerEntry
-from proxy.metering import Reading
+from proxy.metering import Ending, Meter, Reading, endpoint_of, read_request
 from proxy.metrics import Metrics
 from proxy.settlement import Settled, Settlement
 from proxy.store import Store
@@ -29,7 +29,8 @@ class FakeStore:
     settled: list[tuple[LedgerEntry, list[str]]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
 
-    def settle(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
+    def settle(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
+        assert not parked
         self.settled.append((entry, [account.key for account in accounts]))
 
     def release(self, entry_id: str) -> None:
@@ -150,6 +151,78 @@ def test_the_served_tier_is_charged() -> None:
     entry = Bench().settle("gpt-4o-mini", reading("gpt-4o-mini-2024-07-18", tier="priority"))
 
     assert (entry.tier, entry.cost_nanos) == ("priority", 1000 * 250 + 500 * 1000)
+
+
+USAGE_OF = {
+    "chat/completions": b'{"prompt_tokens": 1000, "completion_tokens": 500}',
+    "completions": b'{"prompt_tokens": 1000, "completion_tokens": 500}',
+    "responses": b'{"input_tokens": 1000, "output_tokens": 500}',
+    "embeddings": b'{"prompt_tokens": 1000, "total_tokens": 1000}',
+}
+
+
+def read(endpoint: str, body: bytes) -> Reading:
+    row = endpoint_of("POST", endpoint)
+    meter = Meter(row, read_request(row, b'{"model": "m", "service_tier": "priority"}'), hide_usage=False)
+    meter.start(200, "application/json", "")
+    meter.feed(body)
+    return meter.finish(Ending.COMPLETE)
+
+
+@pytest.mark.parametrize("endpoint", USAGE_OF)
+@pytest.mark.parametrize(
+    ("asked", "served", "per_prompt", "per_completion"),
+    [
+        ("openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18", 150, 600),
+        ("openai/gpt-4o-mini", "openai/gpt-4o-mini", 150, 600),
+        (f"openrouter/openai/{FINE_TUNED}", f"openai/{FINE_TUNED}", 300, 1200),
+        ("azure/gpt-4o-mini", "azure/gpt-4o-mini-2024-07-18", 150, 600),
+    ],
+)
+def test_prefixed_ids_from_bytes_to_nanos(
+    endpoint: str, asked: str, served: str, per_prompt: int, per_completion: int
+) -> None:
+    body = b'{"id": "x", "model": "%b", "usage": %b}' % (served.encode(), USAGE_OF[endpoint])
+    entry = Bench().settle(asked, read(endpoint, body))
+    completion = 0 if endpoint == "embeddings" else 500
+    assert (entry.status, entry.cost_nanos) == ("reported", 1000 * per_prompt + completion * per_completion)
+
+
+@pytest.mark.parametrize("endpoint", USAGE_OF)
+@pytest.mark.parametrize(
+    ("tier", "charged", "factor"),
+    [("default", "standard", 1), ("auto", "standard", 1), (None, "standard", 1), ("batch", "batch", 0.5)],
+)
+def test_the_tier_is_the_one_that_the_response_names(
+    endpoint: str, tier: str | None, charged: str, factor: float
+) -> None:
+    told = b"null" if tier is None else b'"%b"' % tier.encode()
+    body = b'{"model": "gpt-4o-mini", "service_tier": %b, "usage": %b}' % (told, USAGE_OF[endpoint])
+    entry = Bench().settle("gpt-4o-mini", read(endpoint, body))
+    completion = 0 if endpoint == "embeddings" else 500
+    assert (entry.tier, entry.cost_nanos) == (charged, (1000 * 150 + completion * 600) * factor)
+
+
+@pytest.mark.parametrize("tier", ["scale", "ultrafast"])
+def test_a_tier_that_no_card_has_is_no_price(tier: str) -> None:
+    body = b'{"model": "gpt-4o-mini", "service_tier": "%b", "usage": %b}' % (tier.encode(), USAGE_OF["responses"])
+    entry = Bench().settle("gpt-4o-mini", read("responses", body))
+    assert (entry.tier, entry.cost_nanos, entry.usage) == (tier, None, {"input": 1000, "output": 500})
+
+
+@pytest.mark.parametrize("endpoint", USAGE_OF)
+def test_explicit_zeros_cost_zero(endpoint: str) -> None:
+    zeros = USAGE_OF[endpoint].replace(b"1000", b"0").replace(b"500", b"0")
+    entry = Bench().settle("gpt-4o-mini", read(endpoint, b'{"model": "gpt-4o-mini", "usage": %b}' % zeros))
+    assert (entry.status, entry.cost_nanos, entry.usage, entry.reason) == ("reported", 0, {}, None)
+
+
+def test_an_image_whose_tokens_nobody_tells_leaves_the_whole_without_a_price() -> None:
+    output = b'[{"type": "image_generation_call", "result": "AAAA"}]'
+    body = b'{"model": "gpt-4o-mini", "output": %b, "usage": %b}' % (output, USAGE_OF["responses"])
+    entry = Bench().settle("gpt-4o-mini", read("responses", body))
+    assert (entry.cost_nanos, entry.status) == (None, "unpriced")
+    assert entry.usage == {"input": 1000, "output": 500, "unknown_tool_calls": 1}
 
 
 def test_metrics_show_tokens_cost_and_the_baseline_beside_a_fine_tune() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from proxy.budgets import Account, Budget, PeriodKind, period_at
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.parked import Parked
 from rates.money import Nanos
 
 AT = datetime.now(UTC)
@@ -47,3 +48,15 @@ def entry(entry_id: str = "e1", cost: Nanos | None = 100, **changes: Any) -> Led
         "cost_nanos": cost,
     }
     return LedgerEntry(**{**values, **changes})
+
+
+def parked_request(entry_id: str = "e1") -> Parked:
+    return Parked(
+        entry_id=entry_id,
+        at=AT.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        owner="acme",
+        endpoint="responses",
+        asked_model="gpt 4 5\n6 mini",
+        client_request_id="caf\udce9",
+        prompt_tokens=12,
+    )

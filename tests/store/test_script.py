@@ -14,9 +14,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from proxy.budgets import Account
 from proxy.store import keys
-from proxy.store.operations import Charge, Hold, Operation, Release, packed
+from proxy.store.operations import Charge, Hold, Numbered, Operation, Park, Release, packed
 from proxy.store.script import SOURCE, Script
-from tests.store.cases import TODAY, account, entry
+from tests.store.cases import TODAY, account, entry, parked_request
 from tests.store.servers import Server
 
 BIG = 2**53
@@ -44,8 +44,14 @@ class Caller:
         return answers
 
 
-def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account]) -> Charge:
-    made = Charge(entry(entry_id, cost), accounts)
+def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account], *, parked: str = "") -> Charge:
+    made = Charge(entry(entry_id, cost), accounts, parked=parked)
+    made.number = number
+    return made
+
+
+def park(number: int, entry_id: str, upstream_id: str) -> Park:
+    made = Park(entry(entry_id, None), upstream_id, parked_request(entry_id))
     made.number = number
     return made
 
@@ -85,6 +91,37 @@ def test_a_batch_that_comes_again_changes_nothing(caller: Caller, raw: redis.Red
     assert amounts_now() == before
 
 
+def test_what_is_parked_keeps_its_hold_until_one_of_many_charges_it(raw: redis.Redis) -> None:
+    one, other = Caller(raw, "one"), Caller(raw, "other")
+    budget = ACCOUNTS[0]
+
+    def standing() -> tuple[int, int]:
+        return tuple(int(str(raw.get(name(budget.key)) or 0)) for name in (keys.committed, keys.held))  # type: ignore[return-value]
+
+    batch: list[Operation] = [Hold("e1", [(budget, 40)]), park(1, "e1", "resp_1")]
+    assert one.call(*batch) == [0, 0]
+    assert one.call(*batch) == [0, 1]  # the reply was lost
+    assert standing() == (40, 40)
+    assert raw.hgetall(keys.holds("one")) == {}
+    # Too early by its number, then both in turn: only the first one counts.
+    assert other.call(charge(2, "e1", 5, [budget], parked="resp_1")) == [["0"]]
+    assert other.call(charge(1, "e1", 5, [budget], parked="resp_1")) == [0]
+    assert other.call(charge(1, "e1", 5, [budget], parked="resp_1")) == [1]
+    assert one.call(charge(2, "e1", 7, [budget], parked="resp_1")) == [0]
+    assert standing() == (5, 0)
+    assert raw.xlen(keys.LEDGER) == 1
+    assert not raw.exists(keys.background("resp_1"))
+
+
+def test_an_account_that_has_expired_stays_away_when_what_was_parked_is_charged(raw: redis.Redis) -> None:
+    caller = Caller(raw)
+    gone, there = ACCOUNTS[0], ACCOUNTS[1]
+    assert caller.call(Hold("e1", [(gone, 40), (there, 40)]), park(1, "e1", "resp_1")) == [0, 0]
+    raw.delete(keys.committed(gone.key), keys.held(gone.key))
+    assert caller.call(charge(2, "e1", 5, [there], parked="resp_1")) == [0]
+    assert raw.mget(keys.committed(gone.key), keys.committed(there.key), keys.held(there.key)) == [None, "5", "0"]
+
+
 def test_numbers_of_any_length_are_compared_as_numbers(caller: Caller) -> None:
     for number in range(1, 12):
         assert caller.call(charge(number, f"e{number}", 1, [])) == [0]
@@ -107,11 +144,13 @@ class Model:
 
     spent: dict[str, int] = field(default_factory=dict)
     holds: dict[str, list[tuple[Account, int]]] = field(default_factory=dict)
+    parked: dict[tuple[str, str], list[tuple[Account, int]]] = field(default_factory=dict)
     number: int = 0
     lines: int = 0
 
     def held(self, of: Account) -> int:
-        return sum(amount for holds in self.holds.values() for each, amount in holds if each is of)
+        all_holds = [*self.holds.values(), *self.parked.values()]
+        return sum(amount for holds in all_holds for each, amount in holds if each is of)
 
     def committed(self, of: Account) -> int:
         return self.spent.get(of.key, 0) + self.held(of)
@@ -183,6 +222,30 @@ class StoreMachine(RuleBasedStateMachine):
         for each in accounts:
             self.model.spent[each.key] = self.model.spent.get(each.key, 0) + (cost or 0)
 
+    @rule(number=st.integers(), response=st.sampled_from("rs"))
+    def park(self, number: int, response: str) -> None:
+        """An entry's id is minted once, so it is parked once."""
+        entry_id = f"p{self.model.number}"
+        alert = ACCOUNTS[2]
+        self.caller.call(Hold(entry_id, [(alert, number % 7)]))
+        self.model.number += 1
+        assert self.call(park(self.model.number, entry_id, response)) == [0]
+        self.model.parked[response, entry_id] = [(alert, number % 7)]
+
+    @rule(data=st.data(), accounts=some_accounts, cost=st.one_of(st.none(), amounts), claims=st.integers(1, 2))
+    def claim(self, data: st.DataObject, accounts: list[Account], cost: int | None, claims: int) -> None:
+        """Two who have both seen the end: one charges it, the other changes nothing."""
+        if not self.model.parked:
+            return
+        response, entry_id = data.draw(st.sampled_from(sorted(self.model.parked)))
+        for _ in range(claims):
+            self.model.number += 1
+            assert self.call(charge(self.model.number, entry_id, cost, accounts, parked=response)) == [0]
+        del self.model.parked[response, entry_id]
+        self.model.lines += 1
+        for each in accounts:
+            self.model.spent[each.key] = self.model.spent.get(each.key, 0) + (cost or 0)
+
     @rule(entry_id=ids, ahead=st.integers(2, 4))
     def settle_too_early(self, entry_id: str, ahead: int) -> None:
         number = self.model.number
@@ -191,9 +254,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def lose_the_reply(self) -> None:
         """The same calls again. A hold that comes again after its charge is dropped with it."""
-        if self.last and isinstance(self.last[0], Release | Charge):
+        if self.last and isinstance(self.last[0], Release | Numbered):
             self.caller.call(*self.last)
-            if isinstance(self.last[0], Charge) and (self.last[0].number or 0) <= self.model.number:
+            if isinstance(self.last[0], Numbered) and (self.last[0].number or 0) <= self.model.number:
                 self.model.holds.pop(self.last[0].entry.id, None)
 
     @rule(entry_id=ids, amount=st.integers(0, 5))
