@@ -70,7 +70,9 @@ class Ops:
         except (StoreError, TimeoutError):
             up = False
         registry = CollectorRegistry()
-        counted = list(MultiProcessCollector(None, str(self._metrics_dir)).collect())  # type: ignore[no-untyped-call]
+        # A file that a worker is just making is empty for a moment, and the library trips over it.
+        files = [str(file) for file in self._metrics_dir.glob("*.db") if file.stat().st_size]
+        counted = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
         present = {family.name for family in counted}
         # A metric is announced before it is first counted, so that a query of it finds a type and no typing error.
         counted += [family for family in self._declared if family.name not in present]
