@@ -26,7 +26,7 @@
 
 Invariants:
 - A reading is `reported` only when the upstream said the final numbers, all of them believable. Everything else is
-  an estimate with its reason, or presumed, or failed.
+  an estimate with its reason, or presumed, or failed, or pending: a later reply will say it.
 - How the bytes were split changes neither the reading nor what the client sees.
 - Nothing that comes from outside raises, and nothing grows without a bound.
 - What is passed on is the upstream's own bytes; an event is changed only where usage has to be hidden.

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["proxy.metering"]):
-    from proxy.metering import Ending, Endpoint, Meter, ask_for_usage, endpoint_of, read_request
+    from proxy.metering import (
+        Ending,
+        Endpoint,
+        Meter,
+        RequestFacts,
+        Uncounted,
+        ask_for_usage,
+        endpoint_of,
+        read_request,
+    )
 
 from rates.usage import MAX_QUANTITY  # noqa: E402
 
@@ -68,9 +77,22 @@ def run(data: bytes) -> None:
     whole = metered([body])
     assert hide or whole[1] == body
     if not how & 8:
+        if how & 16:
+            count(row, FACTS[endpoint][two_choices], CONTENT_TYPES[content_type], body)
         return
     first, second = sorted(place * len(body) // 255 for place in cuts)
     assert metered([body[:first], body[first:second], body[second:]]) == whole
+
+
+def count(row: Endpoint, facts: RequestFacts, content_type: str, body: bytes) -> None:
+    """An estimate, with the body as prompt and as answer."""
+    meter = Meter(row, facts, hide_usage=False)
+    meter.start(200, content_type, "")
+    meter.feed(body)
+    meter.tail()
+    ended = meter.end(Ending.BROKEN, body)
+    if isinstance(ended, Uncounted):
+        assert ended.count("gpt-4o").usage.input >= 0
 
 
 def read(row: Endpoint, body: bytes) -> None:
