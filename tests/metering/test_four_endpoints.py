@@ -175,6 +175,7 @@ def _model(data: bytes) -> str:
     return found.group(1).decode()
 
 
+@pytest.mark.slow  # all files together take most of a minute
 @pytest.mark.parametrize("ending", [Ending.BROKEN, Ending.CLIENT_LEFT])
 @pytest.mark.parametrize(
     "path", [*PUBLISHED.values(), *(DATA / "endpoints" / name for name in CONSTRUCTED)], ids=lambda path: path.name
