@@ -10,6 +10,8 @@ from tests.fakes.upstreams import Behaviour, FakeUpstream, response, says
 from tests.system.client import client
 from tests.system.harness import Start, chat
 
+pytestmark = pytest.mark.slow  # a process a test
+
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
 DEPLOYED = "gpt-4o-mini-2024-07-18.ft-0123456789abcdef0123456789abcdef"
 # Azure: a fine-tune's tokens cost what its base costs, $0.15 and $0.60 a million.

@@ -15,6 +15,8 @@ from tests.fakes.upstreams import FakeUpstream, SteppedUpstream, breaks_off_stre
 from tests.system.client import HEADERS, client
 from tests.system.harness import FINE_TUNED, Start, chat
 
+pytestmark = pytest.mark.slow  # a process a test
+
 BUDGET: dict[str, Any] = {"name": "all", "limit_usd": "100", "period": "month"}
 QUESTION = "How far is it to 東京? Answer in one line, please."
 SAID = ("It is ", "320 km", " by road, ", "料金は", "降りるときに", "分かります。")

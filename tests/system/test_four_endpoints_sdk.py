@@ -11,6 +11,8 @@ from tests.fakes.four_endpoints import CACHED, COMPLETION, PROMPT, TEXT, FourEnd
 from tests.system.client import KEY, client
 from tests.system.harness import FINE_TUNED, Redis7, Start, Taximeter, taximeter
 
+pytestmark = pytest.mark.slow  # a process a test
+
 WHOLE = "".join(TEXT)
 # gpt-4o-mini fine-tuned: $0.30, cached $0.15, $1.20 a million tokens. text-embedding-3-small: $0.02.
 NANOS = (PROMPT - CACHED) * 300 + CACHED * 150 + COMPLETION * 1200
