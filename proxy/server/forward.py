@@ -131,7 +131,7 @@ class Forwarder:
         at: datetime,
     ) -> web.StreamResponse:
         """Forward: the body flows both ways, and is looked at only where it may end what was accepted before."""
-        spends = request.method == "POST" and endpoint.later is None  # to cancel a response spends nothing
+        spends = request.method == "POST"
         await self._admission.admit_unmetered(rules, entry_id, caller.owner, at, spends=spends)
         labels = self._settlement.labels(rules, caller.owner.name, None)
         headers = to_upstream(

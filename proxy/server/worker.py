@@ -35,7 +35,7 @@ BACKLOG = 1024
 IDLE_SECONDS = 75.0  # a client's kept-alive connection; longer than what common clients keep
 HEADER_BYTES = 64 * 1024
 GAUGE_SECONDS = 0.5
-COUNTING_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
+LAST_COUNTS_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
 READY = b"ready\n"
 
 
@@ -117,7 +117,7 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     late = await tasks.drain(config.drain_seconds)
     if late:
         log.warning("%d requests were cut off after drain_seconds = %g", late, config.drain_seconds)
-    await counting.close(COUNTING_SECONDS)
+    await counting.close(LAST_COUNTS_SECONDS)
     await upstream.close()
     unapplied = await store.close(config.drain_seconds)
     metrics.spool_entries.set(unapplied)
