@@ -4,7 +4,7 @@ The floors, from the street to the cellar (imports go down only; a test holds th
 
     cli            one module per command
     server         sockets: forward (the hot path), exchange, caller, replies, ops, worker, supervisor
-    reports        functions over ledger sums, and one renderer
+    reports        functions over ledger sums, and one renderer        jobs   what runs by the clock, on one instance
     upstream       pooling and sending
     background     what is accepted now and charged when its end is seen
     settlement     reading → charge → entry → store and metrics        admission   may it pass, and for how much

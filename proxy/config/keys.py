@@ -51,6 +51,8 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "store_timeout_ms": partial(whole, low=10, high=60_000),
     "connect_timeout_seconds": partial(number, low=0.1, high=600),
     "upstream_timeout_seconds": partial(number, low=1, high=86_400),
+    "max_open_requests_per_owner": partial(whole, low=1, high=1_000_000),
+    "max_request_seconds": partial(number, low=1, high=604_800),
     "max_body_bytes": partial(whole, low=1_024, high=2**31),
     "budget": budgets,
     "models": text_table,

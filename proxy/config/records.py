@@ -121,6 +121,8 @@ class Config:
     store_timeout_ms: int = 500
     connect_timeout_seconds: float = 10
     upstream_timeout_seconds: float = 600  # of silence, not of the whole reply
+    max_open_requests_per_owner: int = 2_000  # of one owner, in one worker
+    max_request_seconds: float = 3_600  # of a metered request, from its head to its last byte
     max_body_bytes: int = 104_857_600
     source: Path | None = None  # the file it was read from
 

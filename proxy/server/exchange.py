@@ -6,13 +6,14 @@ stops the upstream; who leaves a whole reply lets it be read on for `drain_secon
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import perf_counter
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.admission import Admitted
-from proxy.errors import UpstreamError
+from proxy.errors import UpstreamError, UpstreamTooSlow
 from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
 from proxy.metrics import Metrics
 from proxy.server import replies
@@ -79,6 +80,9 @@ class Exchange:
         self._settled: Settled | None = None
         self._response: Relayed | None = None
         self._status: int | None = None
+        loop = asyncio.get_running_loop()
+        self._lifetime = admitted.rules.config.max_request_seconds
+        self._ends_at = loop.time() + self._lifetime - (perf_counter() - started)
 
     def client_left(self, task: asyncio.Task[web.StreamResponse], drain_seconds: float) -> None:
         """The client hung up: a stream ends now, a whole reply may still be read to its end."""
@@ -98,7 +102,8 @@ class Exchange:
         ending = Ending.NO_STATUS
         try:
             try:
-                answer = await upstream.send(self._request.method, tail, headers, body, sending)
+                async with self._in_time():
+                    answer = await upstream.send(self._request.method, tail, headers, body, sending)
             except UpstreamError as error:
                 refused = replies.upstream_failed(error)
                 self._status = refused.status
@@ -107,7 +112,8 @@ class Exchange:
             self._meter.start(answer.status, answer.content_type, answer.content_encoding)
             ending = Ending.CLIENT_LEFT  # unless it comes to its end
             try:
-                await self._relay(answer, sent)
+                async with self._in_time():
+                    await self._relay(answer, sent)
                 ending = Ending.COMPLETE
             except UpstreamError:
                 ending = Ending.BROKEN
@@ -125,6 +131,19 @@ class Exchange:
                 self._finish()
             else:
                 self._count.add_done_callback(lambda _: self._finish())
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """What takes longer than a request may is cut off, as if the upstream had gone silent."""
+        try:
+            async with asyncio.timeout_at(self._ends_at) as lifetime:
+                yield
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
+            raise UpstreamTooSlow(
+                f"the request took longer than {self._lifetime:g} s (max_request_seconds)", sent=True
+            ) from None
 
     async def _relay(self, answer: Answer, sent: float) -> None:
         kind = answer.content_type.partition(";")[0].strip().lower()

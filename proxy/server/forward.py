@@ -14,6 +14,7 @@ from aiohttp import web
 
 from proxy.admission import Admission, Admitted, Denied, Rules, mint_entry_id
 from proxy.background import Background
+from proxy.budgets import Owner
 from proxy.config import Secret
 from proxy.errors import UpstreamError
 from proxy.metering import Ending, Endpoint, Meter, RequestFacts, ask_for_usage, endpoint_of, read_request
@@ -24,6 +25,7 @@ from proxy.server.caller import Caller, Callers
 from proxy.server.counting import Counting
 from proxy.server.exchange import CLIENT_GONE, Exchange, Relayed
 from proxy.server.headers import to_client, to_upstream
+from proxy.server.open_requests import OpenRequests
 from proxy.server.paths import Target, target_of
 from proxy.server.tasks import Tasks
 from proxy.settlement import Settlement
@@ -55,6 +57,7 @@ class Forwarder:
         self._callers = callers
         self._metrics = metrics
         self._tasks = tasks
+        self._open = OpenRequests()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         started, at, rules = perf_counter(), datetime.now(UTC), self.rules
@@ -62,6 +65,7 @@ class Forwarder:
         asked: str | None = None
         owner = "anonymous"
         endpoint = endpoint_of("", "")
+        entered: Owner | None = None
         try:
             target = target_of(request)
             endpoint = endpoint_of(request.method, target.unquoted or target.path)
@@ -70,19 +74,24 @@ class Forwarder:
             )
             owner = caller.owner.name
             key = _key_for(rules, caller)
+            self._open.enter(caller.owner, rules.config.max_open_requests_per_owner)
+            entered = caller.owner
             if not endpoint.metered:
                 return await self._pass(request, endpoint, entry_id, caller, key, target, rules, at)
             body = await _read_body(request, rules.config.max_body_bytes)
             facts = _facts(rules, target, read_request(endpoint, body if _is_plain(request) else b""))
             asked = facts.model
             admitted = await self._admission.admit(rules, entry_id, caller.owner, facts, at)
+            return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
         except Denied as denial:
             if denial.budget is not None:
                 self._metrics.refused(denial.budget, denial.reason)
             return self._answer(replies.denied(denial), rules, owner, asked, endpoint, entry_id)
         except replies.Refused as refused:
             return self._answer(refused, rules, owner, asked, endpoint, entry_id)
-        return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
+        finally:
+            if entered is not None:
+                self._open.leave(entered)
 
     async def _exchange(
         self,
@@ -117,6 +126,9 @@ class Forwarder:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             exchange.client_left(task, admitted.rules.config.drain_seconds)
+            if not task.done():  # it is open until it ends, whoever has left
+                self._open.enter(admitted.owner)
+                task.add_done_callback(lambda _: self._open.leave(admitted.owner))
             raise
 
     async def _pass(

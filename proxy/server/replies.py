@@ -70,6 +70,16 @@ def store_unavailable(message: str) -> Refused:
     return Refused(503, message, "server_error", "store_unavailable", {"x-should-retry": "true"})
 
 
+def too_many_open_requests(owner: str, most: int) -> Refused:
+    return Refused(
+        429,
+        f"{owner} has {most} requests open in this worker (max_open_requests_per_owner): wait for one of them to end",
+        "rate_limit_error",
+        "too_many_open_requests",
+        _RETRY_SOON,
+    )
+
+
 def upstream_key_missing(variable: str) -> Refused:
     return Refused(
         503,

@@ -22,6 +22,7 @@ from aiohttp import web
 from proxy.config import Address, Config
 from proxy.config.environment import process_environ
 from proxy.errors import StoreRefused, TaximeterError, UsageError
+from proxy.jobs import Job, run_jobs
 from proxy.server.control import Orders, frame
 from proxy.server.ops import Ops
 from proxy.server.rules import build_rules
@@ -82,6 +83,7 @@ class Supervisor:
         self._revive_store = revive_store
         self._workers: dict[int, Process] = {}
         self._tasks = Tasks()
+        self._jobs: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.serving = False
         self._looked = look(config.rate_files)
@@ -109,6 +111,7 @@ class Supervisor:
             if self._revive_store is not None:
                 self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
             self._tasks.start(self._watch_rate_files(), name="rate files")
+            await self._start_jobs()
             if not self._stopping.is_set():
                 self.serving = True
                 self._on_ready()
@@ -116,6 +119,7 @@ class Supervisor:
             self.serving = False
         finally:
             self._stopping.set()
+            await self._stop_jobs()
             await self._stop_workers()
             await self._tasks.drain(KILL_SECONDS)
             await runner.cleanup()
@@ -221,6 +225,21 @@ class Supervisor:
                     worker.kill()
             await asyncio.gather(*(worker.wait() for worker in workers))
 
+    def _jobs_to_do(self) -> list[Job]:
+        """What runs by the clock under this configuration: they are made anew when it is read again."""
+        return []
+
+    async def _start_jobs(self) -> None:
+        await self._stop_jobs()
+        if not self._stopping.is_set() and (jobs := self._jobs_to_do()):
+            self._jobs = self._tasks.start(run_jobs(self.store, jobs), name="jobs")
+
+    async def _stop_jobs(self) -> None:
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            jobs.cancel()
+            await asyncio.wait((jobs,))
+
     async def _watch_rate_files(self) -> None:
         """A rate file that was changed is read like on SIGHUP, once it has stood still: editors write in pieces."""
         last = self._looked
@@ -250,6 +269,7 @@ class Supervisor:
         for slot, worker in self._workers.items():
             if worker.returncode is None:
                 self._send(worker, Orders(config, self._store_url, slot))
+        await self._start_jobs()
         log.info("configuration and rates were read again")
 
 

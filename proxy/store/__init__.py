@@ -8,6 +8,7 @@ wire         one connection: handshake, commands, errors as StoreAway or StoreRe
 address      a URL: plain, TLS, unix socket, Sentinel, Cluster
 reads        standings, sums and the ledger, on a connection of its own
 caller_keys  taximeter's own keys, hashed
+leases       what one process at a time may do
 keys         the names of all keys
 data_dir     the local directory, and who owns it
 embedded     the Valkey that starts with taximeter where no URL is given; `server` is the program

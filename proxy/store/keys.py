@@ -22,6 +22,9 @@ BACKGROUND = PREFIX + "background:"
 CALLER_KEYS = PREFIX + "keys"
 """Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
 
+LEASE = PREFIX + "lease:"
+"""+ job: string, who runs it now. Ends by itself when it is not kept up."""
+
 KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
 WRITER_KEPT_SECONDS = 90 * 86_400  # after its last charge: as long as anything could still be sent again
 
@@ -38,6 +41,10 @@ def holds(name: str) -> str:
 
 def background(upstream_id: str) -> str:
     return BACKGROUND + upstream_id
+
+
+def lease(job: str) -> str:
+    return LEASE + job
 
 
 def committed(account_key: str) -> str:

@@ -10,7 +10,7 @@ from proxy.errors import StoreAway, StoreRefused
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
-from proxy.store import caller_keys
+from proxy.store import caller_keys, leases
 from proxy.store.address import Address
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
@@ -177,3 +177,11 @@ class Store:
     async def revoke_key(self, which: str) -> CallerKey:
         """By id or by the key itself. Raises UsageError when there is no such key."""
         return await caller_keys.revoke(self._reads, which)
+
+    async def take_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take a lease that is free, or prolong one's own; whether it is the holder's now."""
+        return await leases.take(self._reads, name, holder, seconds)
+
+    async def drop_lease(self, name: str, holder: str) -> None:
+        """Give one's own lease up."""
+        await leases.drop(self._reads, name, holder)
