@@ -9,6 +9,7 @@ The floors, from the street to the cellar (imports go down only; a test holds th
     background     what is accepted now and charged when its end is seen
     settlement     reading → charge → entry → store and metrics        admission   may it pass, and for how much
     store          Redis: one ordered connection, one script, the embedded Valkey
+    journal        a worker's own durable log of what it opened and finished
     metrics        every metric      budgets  Budget, Period, matching      ledger  LedgerEntry, day sums
     metering       bytes in, readings out: no socket, no clock
     rates          (beside `proxy`) what a token costs: cards, names, charges

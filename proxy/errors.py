@@ -6,6 +6,7 @@ TaximeterError                what every command shows as one line on stderr
 ├── StoreError
 │   ├── StoreAway             no answer in time, or an answer that means "not now" (LOADING, READONLY, OOM, …)
 │   └── StoreRefused          the store answers, but cannot be used (wrong eviction policy, too old, wrong password)
+├── JournalFailed             503: the journal cannot be written (disk full, I/O error); nothing is forwarded
 ├── UpstreamError
 │   ├── UpstreamUnreachable   502: the connection could not be made, or broke before a status came
 │   └── UpstreamTooSlow       504
@@ -35,6 +36,10 @@ class StoreAway(StoreError):  # noqa: N818 - a state, not a fault
 
 class StoreRefused(StoreError):  # noqa: N818
     """The store answers and will go on refusing: wrong password, eviction policy, version."""
+
+
+class JournalFailed(TaximeterError):  # noqa: N818
+    """The journal cannot be written, or not read: the disk is full, or broken."""
 
 
 class UpstreamError(TaximeterError):
