@@ -1,0 +1,277 @@
+"""Who is measured: each started as its users start it, before one upstream, and stopped again."""
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench.lane import processes
+from tests.bench.lane.tools import HERE
+from tests.system.harness import environment, free_port, prepare
+
+STARTS_WITHIN = 120.0
+MODEL = "gpt-4o-mini"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a subject runs: a directory of its own, the upstream, the cores."""
+
+    directory: Path
+    upstream: int
+    cores: frozenset[int]  # of the proxy
+    rest: frozenset[int]  # of load, upstream and store
+    ca: Path | None = None
+    """Of a TLS upstream (`upstream` is its port then); None: plain."""
+
+    @property
+    def upstream_url(self) -> str:
+        return f"https://localhost:{self.upstream}" if self.ca else f"http://127.0.0.1:{self.upstream}"
+
+
+@dataclass
+class Running:
+    """A subject that answers."""
+
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    start_seconds: float | None = None
+    path: str = "/v1/chat/completions"
+    model: str = MODEL
+    headers: Mapping[str, str] = field(default_factory=dict)
+    entries: Callable[[], int] | None = None
+    """How many requests it has accounted for; None: it keeps no account."""
+    workers: int = 1
+
+    def pids(self) -> list[int]:
+        """Its processes, the store apart."""
+        return [pid for pid in self._tree() if not processes.is_store(pid)]
+
+    def store_pids(self) -> list[int]:
+        return [pid for pid in self._tree() if processes.is_store(pid)]
+
+    def _tree(self) -> list[int]:
+        return [] if self.process is None else processes.tree(self.process.pid)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`missing` says why it cannot run here. `start` yields it running. `only`: scenarios; empty: all."""
+
+    name: str
+    start: Callable[[Place], AbstractContextManager[Running]]
+    version: Callable[[], str]
+    missing: Callable[[], str | None] = lambda: None
+    tls: bool = False
+    workers: int = 1
+    only: tuple[str, ...] = ()
+
+
+@contextmanager
+def running(
+    place: Place,
+    arguments: Sequence[str],
+    port: int,
+    *,
+    ready: str | None = "/v1/models",
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """Start a process on the proxy's cores; it is up when `ready` (None: the port) answers. At the end: SIGTERM."""
+    began = time.monotonic()
+    with (place.directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, sorted(place.cores))), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=place.directory,
+            env=environment(**(env or {})),
+            start_new_session=True,
+            preexec_fn=_all_descriptors,  # noqa: PLW1509 - no threads here
+        )
+    try:
+        while not _answers(port, ready):
+            if process.poll() is not None or time.monotonic() - began > STARTS_WITHIN:
+                tail = (place.directory / "log").read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{' '.join(arguments)} does not start ({process.poll()}):\n{tail}")
+            time.sleep(0.005)
+        yield Running(port, process, time.monotonic() - began)
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it and all that it started."""
+    left = processes.tree(process.pid)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(60)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    process.wait()
+
+
+def _all_descriptors() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _answers(port: int, path: str | None) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
+        if path is None:
+            return True
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        return connection.recv(64).split(b" ")[1:2] == [b"200"]
+    return False
+
+
+@contextmanager
+def direct(place: Place) -> Iterator[Running]:
+    """Nobody between load and upstream: what the others' latencies are compared with."""
+    yield Running(place.upstream)
+
+
+NGINX = """
+daemon off;
+worker_processes {workers};
+worker_rlimit_nofile 20000;
+error_log stderr error;
+pid {directory}/nginx.pid;
+events {{ worker_connections 20000; }}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+  keepalive_timeout 600;
+  keepalive_requests 100000000;
+  upstream above {{ server {upstream}; keepalive 2048; keepalive_requests 100000000; keepalive_timeout 600; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096{listen};
+    {server}
+    location / {{
+      proxy_pass {scheme}://above;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600;
+      {location}
+    }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(place: Place) -> Iterator[Running]:
+    port = free_port()
+    settings = {"scheme": "http", "upstream": f"127.0.0.1:{place.upstream}", "location": ""}
+    if place.ca is not None:
+        settings["scheme"] = "https"
+        settings["location"] = (
+            f"proxy_ssl_trusted_certificate {place.ca}; proxy_ssl_verify on; proxy_ssl_name localhost; "
+            "proxy_ssl_server_name on; proxy_ssl_session_reuse on;"
+        )
+    with _nginx(place, port, workers=1, listen="", server="", **settings) as up:
+        yield up
+
+
+@contextmanager
+def tls_in_front(place: Place, certificate: Path, key: Path) -> Iterator[int]:
+    """TLS before the upstream, ended by an nginx on the load's cores. Yields its port."""
+    port = free_port()
+    with _nginx(
+        replace(place, cores=place.rest),
+        port,
+        workers=1,
+        listen=" ssl",
+        server=f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_session_cache shared:all:8m;",
+        scheme="http",
+        upstream=f"127.0.0.1:{place.upstream}",
+        location="",
+        ready=None,
+    ):
+        yield port
+
+
+@contextmanager
+def _nginx(place: Place, port: int, *, ready: str | None = "/v1/models", **settings: object) -> Iterator[Running]:
+    config = place.directory / "nginx.conf"
+    config.write_text(NGINX.format(directory=place.directory, port=port, **settings))
+    arguments = ["nginx", "-p", str(place.directory), "-c", str(config)]
+    with running(place, arguments, port, ready=ready) as up:
+        yield up
+
+
+def nginx_version() -> str:
+    return subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
+
+
+@contextmanager
+def aiohttp_relay(place: Place) -> Iterator[Running]:
+    port = free_port()
+    with running(place, [sys.executable, str(HERE / "relay.py"), str(port), place.upstream_url], port) as up:
+        yield up
+
+
+def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Running]]:
+    """With everything on: a key, a refusing budget that matches, the embedded store, metrics, one or more workers."""
+
+    @contextmanager
+    def start(place: Place) -> Iterator[Running]:
+        env = {"OPENAI_API_KEY": "sk-bench"}
+        if place.ca is not None:
+            env["SSL_CERT_FILE"] = str(place.ca)
+        prepared = prepare(
+            place.directory,
+            f"{place.upstream_url}/v1",
+            env=env,
+            provider="openai",
+            workers=workers,
+            budget=[{"name": "bench", "limit_usd": "1000000", "period": "month", "owner": "bench"}],
+        )
+        port, ops = (int(address.rpartition(":")[2]) for address in (prepared.listen, prepared.ops_listen))
+        command = [sys.executable, "-m", "proxy.cli.main"]
+        env = dict(prepared.environ)
+
+        def cli(*arguments: str) -> str:
+            done = subprocess.run([*command, *arguments], env=env, cwd=place.directory, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{arguments}: exit {done.returncode}\n{done.stderr}")
+            return done.stdout
+
+        def entries() -> int:
+            count: int = json.loads(cli("report", "--json"))["total"]["requests"]
+            return count
+
+        with running(place, [*command, "serve"], ops, ready="/readyz", env=env) as up:
+            up.port, up.workers, up.entries = port, workers, entries
+            if len(place.rest) < (os.cpu_count() or 1):
+                processes.pin(up.store_pids(), place.rest)
+            up.headers = {"Authorization": f"Bearer {cli('keys', 'create', '--owner', 'bench').strip()}"}
+            yield up
+
+    return start
+
+
+SUBJECTS: tuple[Subject, ...] = (
+    Subject("direct", direct, lambda: "", only=("rate", "first")),
+    Subject("nginx", nginx, nginx_version, lambda: None if shutil.which("nginx") else "nginx is not installed"),
+    Subject("taximeter", taximeter(workers=1), lambda: version("taximeter")),
+    Subject("aiohttp relay", aiohttp_relay, lambda: version("aiohttp")),
+    Subject("taximeter-2", taximeter(workers=2), lambda: "", workers=2, only=("whole", "streams")),
+    Subject("nginx-tls", nginx, lambda: "", tls=True, only=("whole", "streams")),
+    Subject("taximeter-tls", taximeter(workers=1), lambda: "", tls=True, only=("whole", "streams")),
+)

@@ -1,0 +1,103 @@
+"""From the figures of the repetitions to a table: medians, and ratios to nginx of the same repetition."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Repetition = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Subject → scenario → figure → value."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """`ratio`: shown against nginx too. `added`: less what the way without a proxy takes."""
+
+    title: str
+    scenario: str
+    figure: str
+    digits: int
+    ratio: bool = True
+    added: bool = False
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "Whole replies (700 bytes, 64 connections; latency at 500 a second)": (
+        Column("CPU ms", "whole", "cpu_ms", 4),
+        Column("store ms", "whole", "store_ms", 4, ratio=False),
+        Column("requests/s", "whole", "requests_per_second", 0),
+        Column("p50 ms", "rate", "p50_ms", 2),
+        Column("p99 ms", "rate", "p99_ms", 2),
+    ),
+    "Streams (100 at 50 chunks a second; first token at 200 streams a second)": (
+        Column("CPU s/100k chunks", "streams", "cpu_s", 2),
+        Column("usage hidden", "hidden", "cpu_s", 2),
+        Column("store s/100k", "streams", "store_s", 2, ratio=False),
+        Column("chunks/s unpaced", "flood", "chunks_per_second", 0),
+        Column("added first p50 ms", "first", "first_p50_ms", 2, ratio=False, added=True),
+        Column("p99 ms", "first", "first_p99_ms", 2, ratio=False, added=True),
+    ),
+    "Memory and start": (
+        Column("start s", "start", "start_s", 2, ratio=False),
+        Column("idle MB", "memory", "idle_mb", 1),
+        Column("largest process MB", "memory", "largest_mb", 1),
+        Column("KB an open stream", "open", "stream_kb", 1),
+        Column("KB an idle connection", "idle", "connection_kb", 1),
+    ),
+}
+
+
+def value(column: Column, subject: str, repetitions: Sequence[Repetition]) -> float | None:
+    """The median; None where it was not measured."""
+    values = []
+    for repetition in repetitions:
+        found = _figure(repetition, subject, column)
+        if found is not None and column.added:
+            without = _figure(repetition, "direct", column)
+            found = None if without is None else found - without
+        values += [] if found is None else [found]
+    return median(values) if values else None
+
+
+def ratio(column: Column, subject: str, repetitions: Sequence[Repetition]) -> float | None:
+    """The median of the ratios to nginx, each in its own repetition, and with TLS to nginx with TLS."""
+    against = "nginx-tls" if subject.endswith("-tls") else "nginx"
+    ratios = []
+    for repetition in repetitions:
+        ours, theirs = _figure(repetition, subject, column), _figure(repetition, against, column)
+        if ours is not None and theirs:
+            ratios.append(ours / theirs)
+    return median(ratios) if ratios else None
+
+
+def _figure(repetition: Repetition, subject: str, column: Column) -> float | None:
+    return repetition.get(subject, {}).get(column.scenario, {}).get(column.figure)
+
+
+def rendered(subjects: Sequence[str], repetitions: Sequence[Repetition]) -> str:
+    """Tables in Markdown, readable as they are."""
+    parts = []
+    for title, columns in TABLES.items():
+        rows = [[name, *(_cell(column, name, repetitions) for column in columns)] for name in subjects]
+        rows = [row for row in rows if any(cell != "–" for cell in row[1:])]
+        if rows:
+            parts.append(f"{title}\n\n{_grid([['', *(column.title for column in columns)], *rows])}")
+    return "\n\n".join(parts)
+
+
+def _cell(column: Column, subject: str, repetitions: Sequence[Repetition]) -> str:
+    found = value(column, subject, repetitions)
+    if found is None:
+        return "–"
+    text = f"{found:,.{column.digits}f}"
+    times = ratio(column, subject, repetitions) if column.ratio else None
+    return text if times is None else f"{text} ({times:.2f} ×)"
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("| " + " | ".join(cells) + " |")
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
