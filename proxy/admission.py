@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from proxy.budgets import Account, BudgetBook, Owner, hold_nanos
+from proxy.budgets import MAX_PROMPT_TOKENS, Account, BudgetBook, Owner, hold_usage
 from proxy.config import Config
 from proxy.errors import StoreAway
+from proxy.ledger import Opened, utc_text
 from proxy.metering import RequestFacts
-from proxy.store import Refusal, Store
-from rates import Catalogue, Found, ModelName, NotPriced, RateCard, parse_model_name
+from proxy.store import Refusal, Store, moved_account
+from rates import Catalogue, Charge, Found, ModelName, NotPriced, RateCard, Usage, parse_model_name, price
 from rates.money import usd_text
 
 MAX_LEARNED = 4096
@@ -57,6 +58,8 @@ class Admitted:
     asked_model: str | None
     accounts: tuple[Account, ...]
     rules: Rules
+    opened: Opened | None = None
+    """What the journal and the store keep of it; None: it is not metered."""
 
 
 class Learned:
@@ -92,29 +95,64 @@ class Admission:
         self._store = store
         self._learned = learned
 
-    async def admit(self, rules: Rules, entry_id: str, owner: Owner, facts: RequestFacts, at: datetime) -> Admitted:
-        """Set money aside on every matching budget, or raise Denied. Waits only when a refusing budget matches."""
+    async def admit(
+        self,
+        rules: Rules,
+        entry_id: str,
+        owner: Owner,
+        facts: RequestFacts,
+        at: datetime,
+        *,
+        endpoint: str,
+        client_request_id: str | None = None,
+    ) -> Admitted:
+        """Set money aside on every matching budget, or raise Denied. Waits only when a refusing budget matches.
+
+        A request that passes is held in the store in any case, with no money where no budget matches: so that somebody
+        can tell of it when this machine is gone.
+        """
         asked = facts.model
         name = parse_model_name(rules.config.models.get(asked, asked)) if asked else None
         try:
-            card, unpriced = _card_for_hold(rules, name, facts.service_tier, at), None
+            found, unpriced = _card_for_hold(rules, name, facts.service_tier, at), None
         except NotPriced as reason:
-            card, unpriced = None, reason
-        names = self._possible_names(rules, asked, name, card)
-        accounts = rules.book.matching(owner, names, name.fine_tuned if name else None, at)
+            found, unpriced = None, reason
+        names = self._possible_names(rules, asked, name, found.card if found else None)
+        fine_tuned = name.fine_tuned if name else None
+        accounts = rules.book.matching(owner, names, fine_tuned, at)
         refusing = next((account for account in accounts if account.budget.refuses), None)
         if unpriced is not None:
             _deny_unpriced(unpriced, refusing, rules.config.unpriced)
-        amount = 0 if card is None else _hold_size(card, facts, rules.config.default_output_tokens)
-        admitted = Admitted(entry_id, at, owner, asked, accounts, rules)
+        usage, charge = _hold(found, facts, rules.config.default_output_tokens)
+        certain = tuple(dict.fromkeys((asked, name.text))) if asked and name else ()
+        charged = accounts if certain == names else rules.book.matching(owner, certain, fine_tuned, at)
+        opened = Opened(
+            id=entry_id,
+            at=utc_text(at),
+            owner=owner.name,
+            identity=owner.identity,
+            endpoint=endpoint,
+            asked_model=asked,
+            model=name.text if name else None,
+            tier=found.card.tier if found else facts.service_tier or "standard",
+            card=found.card.id if found else None,
+            provenance=found.provenance if found else None,
+            assumed=found is not None and charge is not None and (found.assumed or charge.assumed),
+            long_context=charge is not None and charge.long_context,
+            usage=usage.as_dict(),
+            nanos=charge.nanos if charge else None,
+            accounts=tuple(map(moved_account, charged)),
+            client_request_id=client_request_id,
+        )
+        admitted = Admitted(entry_id, at, owner, asked, accounts, rules, opened)
         if refusing is None:
-            if accounts:
-                self._store.hold_later(entry_id, [(account, amount) for account in accounts])
+            self._store.hold_later(opened, accounts)
             return admitted
         try:
-            refusal = await self._store.hold(entry_id, [(account, amount) for account in accounts])
+            refusal = await self._store.hold(opened, accounts)
         except StoreAway as away:
             deny_if_strict(accounts, away)
+            self._store.hold_later(opened, accounts)
         else:
             if refusal is not None:
                 raise deny(refusal)
@@ -153,16 +191,16 @@ class Admission:
         return tuple(names)
 
 
-def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime) -> RateCard:
+def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime) -> Found:
     if name is None:
         raise NotPriced("the request names no model")
     try:
-        return rules.find(name, tier, at).card
+        return rules.find(name, tier, at)
     except NotPriced:
         if tier is None:
             raise
         # The upstream decides the tier that is charged; an unknown wish must not make the model unpriced.
-        return rules.find(name, None, at).card
+        return rules.find(name, None, at)
 
 
 def _deny_unpriced(reason: NotPriced, refusing: Account | None, unpriced: str) -> None:
@@ -174,10 +212,16 @@ def _deny_unpriced(reason: NotPriced, refusing: Account | None, unpriced: str) -
         raise Denied("model_not_priced", f'{reason}; this proxy refuses what it cannot price (unpriced = "refuse")')
 
 
-def _hold_size(card: RateCard, facts: RequestFacts, default_output_tokens: int) -> int:
-    """Nanos: the prompt's estimate and the most output that the request allows, at the asked model's rate."""
+def _hold(found: Found | None, facts: RequestFacts, default_output_tokens: int) -> tuple[Usage, Charge | None]:
+    """The prompt's estimate and the most output that the request allows, at the asked model's rate.
+
+    Without a rate only the prompt is known: what it may cost is not.
+    """
+    if found is None:
+        return Usage(input=max(0, min(facts.prompt_tokens, MAX_PROMPT_TOKENS))), None
     output = default_output_tokens if facts.max_output_tokens is None else facts.max_output_tokens
-    return hold_nanos(card, facts.prompt_tokens, output, facts.n)
+    usage = hold_usage(found.card, facts.prompt_tokens, output, facts.n)
+    return usage, price(usage, found.card)
 
 
 def deny(refusal: Refusal) -> Denied:

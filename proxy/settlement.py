@@ -1,11 +1,12 @@
 """Settlement: a reading becomes a charge, an entry, and moves money. Every ending of a request comes through here."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 
 from proxy.admission import Admitted, Learned, Rules
-from proxy.budgets import Account, Owner
-from proxy.ledger import LedgerEntry, Moved, Parked, Status
+from proxy.budgets import Account
+from proxy.ledger import LedgerEntry, Moved, Parked, Status, utc_text
 from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
@@ -17,13 +18,12 @@ class Settled:
     """One priced attempt: its entry, the accounts that it moves, and what metrics need to know."""
 
     entry: LedgerEntry
-    owner: Owner
+    admitted: Admitted
     accounts: tuple[Account, ...]
     labels: Labels
     reading: Reading
     name: ModelName | None
     found: Found | None
-    rules: Rules
 
 
 class Settlement:
@@ -64,7 +64,7 @@ class Settlement:
         accounts = _charged(admitted, served, reading.model, name)
         entry = LedgerEntry(
             id=admitted.entry_id,
-            at=admitted.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=utc_text(admitted.at),
             owner=admitted.owner.name,
             endpoint=endpoint,
             asked_model=admitted.asked_model,
@@ -79,7 +79,8 @@ class Settlement:
             or (found is not None and charge is not None and (found.assumed or charge.assumed)),
             long_context=charge.long_context if charge else False,
             cost_nanos=nanos,
-            moved=tuple(Moved(account.budget.name, account.key, nanos) for account in accounts) if nanos else (),
+            # With 0 where the price is unknown: a later price moves these.
+            moved=() if nanos == 0 else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
             upstream_id=reading.upstream_id,
             client_request_id=client_request_id,
             upstream_status=upstream_status,
@@ -88,19 +89,38 @@ class Settlement:
         # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
         known = found is not None and (not found.card.fine_tuned or reading.model is not None)
         labels = self._metrics.labels(admitted.owner.name, name, known=known)
-        return Settled(entry, admitted.owner, accounts, labels, reading, name, found, rules)
+        return Settled(entry, admitted, accounts, labels, reading, name, found)
+
+    def open(self, admitted: Admitted) -> Awaitable[None] | None:
+        """Journal a metered request that is about to be sent. Raises JournalFailed: then it must not be.
+
+        Returns what must be waited for first, if anything; waiting may raise JournalFailed too. Whoever does not send
+        it after all calls `release`.
+        """
+        return self._store.begin(admitted.entry_id)
 
     def settle(self, settled: Settled, *, parked: bool = False) -> None:
         """Move the money and count it. Never waits; what the store cannot take now, it takes later, in order.
 
-        `parked`: it was set down before, and is charged only if nobody else has done so meanwhile.
+        `parked`: it was set down before, and is charged and counted only if nobody else has done so meanwhile.
         """
-        entry, reading, metrics = settled.entry, settled.reading, self._metrics
+        entry, reading = settled.entry, settled.reading
         self._learned.note(entry.asked_model, reading.model)
         if reading.status == "pending":
             self._park(settled)
-            return
-        self._store.settle(entry, settled.accounts, parked=(reading.upstream_id or "") if parked else "")
+        elif parked:
+            self._store.settle(
+                entry,
+                settled.accounts,
+                parked=reading.upstream_id or "",
+                on_charged=lambda: self._count(settled),
+            )
+        else:
+            self._store.settle(entry, settled.accounts)
+            self._count(settled)
+
+    def _count(self, settled: Settled) -> None:
+        entry, reading, metrics = settled.entry, settled.reading, self._metrics
         if entry.status == "failed":
             return
         at = datetime.fromisoformat(entry.at)
@@ -118,22 +138,22 @@ class Settlement:
 
     def _park(self, settled: Settled) -> None:
         """Its usage comes with another request, to any worker. Until then its hold stays; it is in no ledger."""
-        entry, reading = settled.entry, settled.reading
+        entry, reading, admitted = settled.entry, settled.reading, settled.admitted
+        assert admitted.opened is not None  # only metered requests are accepted to be worked on in the background
         kept = Parked(
             entry_id=entry.id,
             at=entry.at,
-            owner=settled.owner.identity,
+            owner=admitted.owner.identity,
             endpoint=entry.endpoint,
             asked_model=entry.asked_model,
             client_request_id=entry.client_request_id,
             prompt_tokens=reading.usage.input,
         )
-        self._store.park(entry, reading.upstream_id or "", kept)
+        self._store.park(reading.upstream_id or "", kept, admitted.opened)
 
     def release(self, admitted: Admitted) -> None:
         """Nothing reached the upstream: the money that was set aside is free again."""
-        if admitted.accounts:
-            self._store.release(admitted.entry_id)
+        self._store.release(admitted.entry_id)
 
     def labels_of(self, admitted: Admitted) -> Labels:
         """Labels of a request that has no reading: its asked name, where a card knows it as it stands."""
@@ -148,7 +168,7 @@ class Settlement:
 
     def _compare(self, settled: Settled, name: ModelName, found: Found, at: datetime) -> None:
         """What operators watch of a model: the baseline's cost beside a fine-tune's, and when it will be stopped."""
-        rules, model = settled.rules, settled.labels.model
+        rules, model = settled.admitted.rules, settled.labels.model
         provider = rules.config.provider
         if model not in self._announced:
             self._announced.add(model)

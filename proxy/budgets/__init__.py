@@ -3,7 +3,7 @@
 from proxy.budgets.account import Account
 from proxy.budgets.budget import Budget, budget_from
 from proxy.budgets.crowding import MOST_ACCOUNTS, refuse_crowds
-from proxy.budgets.hold import hold_nanos
+from proxy.budgets.hold import MAX_PROMPT_TOKENS, hold_nanos, hold_usage
 from proxy.budgets.matching import BudgetBook
 from proxy.budgets.owner import ANONYMOUS, Owner
 from proxy.budgets.period import Period, PeriodKind, period_at
@@ -12,6 +12,7 @@ from proxy.budgets.raised import Raise, Raises
 __all__ = [
     "ANONYMOUS",
     "MOST_ACCOUNTS",
+    "MAX_PROMPT_TOKENS",
     "Account",
     "Budget",
     "BudgetBook",
@@ -22,6 +23,7 @@ __all__ = [
     "Raises",
     "budget_from",
     "hold_nanos",
+    "hold_usage",
     "period_at",
     "refuse_crowds",
 ]

@@ -14,7 +14,7 @@ MAX_CHOICES = 128
 TEXT_INPUT_KINDS = ("input", "cached_input", "cache_write")
 
 
-def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Nanos:
+def hold_usage(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Usage:
     """The prompt at the dearest rate a text prompt can have on this card, and `n` outputs of `output_tokens` each.
 
     Numbers that no request can mean are clamped: a hold is bounded, so that one request cannot starve a budget.
@@ -28,7 +28,12 @@ def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -
         quantities[max(rated)[1]] = prompt
     if "output" in card.rates:
         quantities["output"] = output
-    return price(Usage.of(quantities), card).nanos
+    return Usage.of(quantities)
+
+
+def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Nanos:
+    """What that costs."""
+    return price(hold_usage(card, prompt_tokens, output_tokens, n), card).nanos
 
 
 def _clamped(value: int, low: int, high: int) -> int:

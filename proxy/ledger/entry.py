@@ -1,6 +1,6 @@
 """The ledger entry: one attempt that reached an upstream, priced once, never edited."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
@@ -19,12 +19,18 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the ledger. Times are UTC, RFC 3339; nanos are integers; what is unknown is None.
 
     Invariants: `cost_nanos` is None exactly when `status` is "unpriced"; a "failed" entry costs 0;
-    `moved` is empty or every amount in it equals `cost_nanos`.
+    every amount in `moved` equals `cost_nanos`, or is 0 where that is None.
+
+    Lines are deltas: sums over entries are plain sums over lines. A correction is two lines with the id of what it
+    corrects: its reversal, and what is true instead. The current entry of an id is its last line with `requests` 1;
+    exactly one line of an id has `line` "entry".
     """
 
     id: str
     line: Literal["entry", "correction"] = "entry"
     kind: Literal["inference", "training", "hosting"] = "inference"
+    requests: int = 1
+    """1, or -1 for a reversal: then usage, cost and moved are negative too."""
     at: str
     owner: str
     endpoint: str
@@ -45,3 +51,16 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     client_request_id: str | None = None
     upstream_status: int | None = None
     latency_ms: int | None = None
+    writer: str | None = None
+    """Whose hold a sweeper turned into this entry: that writer may still live, and then corrects it."""
+
+    def reversed(self) -> Self:
+        """The line that takes this one back. All else in it says what it takes back."""
+        return msgspec.structs.replace(
+            self,
+            line="correction",
+            requests=-self.requests,
+            usage={kind: -quantity for kind, quantity in self.usage.items()},
+            cost_nanos=None if self.cost_nanos is None else -self.cost_nanos,
+            moved=tuple(Moved(each.budget, each.period, -each.nanos) for each in self.moved),
+        )

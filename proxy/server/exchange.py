@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.admission import Admitted
-from proxy.errors import UpstreamError, UpstreamTooSlow
+from proxy.errors import JournalFailed, UpstreamError, UpstreamTooSlow
 from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
 from proxy.metrics import Metrics
 from proxy.server import replies
@@ -103,9 +103,11 @@ class Exchange:
         try:
             try:
                 async with self._in_time():
+                    if (opening := self._settlement.open(self._admitted)) is not None:
+                        await opening
                     answer = await upstream.send(self._request.method, tail, headers, body, sending)
-            except UpstreamError as error:
-                refused = replies.upstream_failed(error)
+            except (UpstreamError, JournalFailed) as error:
+                refused = replies.not_sent(error)
                 self._status = refused.status
                 return refused.response(self._admitted.entry_id)
             self._answer = answer

@@ -81,7 +81,15 @@ class Forwarder:
             body = await _read_body(request, rules.config.max_body_bytes)
             facts = _facts(rules, target, read_request(endpoint, body if _is_plain(request) else b""))
             asked = facts.model
-            admitted = await self._admission.admit(rules, entry_id, caller.owner, facts, at)
+            admitted = await self._admission.admit(
+                rules,
+                entry_id,
+                caller.owner,
+                facts,
+                at,
+                endpoint=endpoint.name,
+                client_request_id=request.headers.get("x-client-request-id"),
+            )
             return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
         except Denied as denial:
             if denial.budget is not None:

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.admission import Denied
-from proxy.errors import UpstreamError, UpstreamTooSlow
+from proxy.errors import JournalFailed, UpstreamError, UpstreamTooSlow
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -88,6 +88,12 @@ def upstream_key_missing(variable: str) -> Refused:
         "upstream_key_missing",
         _NO_RETRY,
     )
+
+
+def not_sent(error: UpstreamError | JournalFailed) -> Refused:
+    if isinstance(error, JournalFailed):
+        return Refused(503, str(error), "server_error", "journal_unavailable", {"x-should-retry": "true"})
+    return upstream_failed(error)
 
 
 def upstream_failed(error: UpstreamError) -> Refused:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from proxy.admission import Admission, Learned
 from proxy.background import Background
 from proxy.errors import TaximeterError
+from proxy.journal import Journal
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
 from proxy.server.control import Frames, Orders, read_frame
@@ -25,7 +26,7 @@ from proxy.server.logs import log_to_stderr
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
 from proxy.settlement import Settlement
-from proxy.store import Store
+from proxy.store import DataDir, Store
 from proxy.upstream import Upstream
 from rates.errors import CatalogueError, RatesError
 
@@ -66,8 +67,15 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     rules = build_rules(config)
     metrics = Metrics(CollectorRegistry())
     metrics.expect_budgets(budget.name for budget in config.budgets)
-    writer = f"{socket.gethostname()}-{os.getpid()}-{orders.slot}-{os.urandom(4).hex()}"
-    store = await Store.open(orders.store_url, writer=writer, timeout=config.store_timeout_ms / 1000, must_answer=False)
+    data_dir = DataDir(config.data_dir)
+    writer = f"{data_dir.proxy_id()}-{orders.slot}-{os.urandom(3).hex()}"  # one for each life of a worker
+    store = await Store.open(
+        orders.store_url,
+        writer=writer,
+        timeout=config.store_timeout_ms / 1000,
+        must_answer=False,
+        journal=Journal.create(data_dir.journals, writer),
+    )
     upstream = Upstream(
         config.upstream,
         connect_seconds=config.connect_timeout_seconds,

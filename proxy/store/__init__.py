@@ -1,8 +1,9 @@
 """The store: budgets, sums, ledger and caller keys over the Redis protocol. No redis error leaves this room.
 
 store        what the rest of the program talks to
-connection   the one ordered connection of a process: queue, batches, reconnecting, sending again
-operations   what travels on it, and what the answers mean
+connection   the one ordered connection of a process: batches, reconnecting
+pending      what waits for it, what must be sent again, and what a new connection mends
+operations   what travels on it, what the answers mean, and where each rule of the protocol is held
 apply.lua    the script that applies a batch; `script` calls it
 wire         one connection: handshake, commands, errors as StoreAway or StoreRefused
 address      a URL: plain, TLS, unix socket, Sentinel, Cluster
@@ -17,8 +18,18 @@ embedded     the Valkey that starts with taximeter where no URL is given; `serve
 from proxy.store.caller_keys import CallerKey
 from proxy.store.data_dir import DataDir
 from proxy.store.embedded import EmbeddedStore, embedded_store
-from proxy.store.operations import Refusal
+from proxy.store.operations import Refusal, SetAside, moved_account
 from proxy.store.reads import Standing
 from proxy.store.store import Store
 
-__all__ = ["CallerKey", "DataDir", "EmbeddedStore", "Refusal", "Standing", "Store", "embedded_store"]
+__all__ = [
+    "CallerKey",
+    "DataDir",
+    "EmbeddedStore",
+    "Refusal",
+    "SetAside",
+    "Standing",
+    "Store",
+    "embedded_store",
+    "moved_account",
+]

@@ -1,25 +1,32 @@
 #!lua
 -- Applies a writer's operations in order. Each is idempotent, because after a lost reply the same ones come again.
+-- "rule n" marks where the protocol's rules (see operations.py) are held.
 --
--- KEYS  1 the writer's hash, 2 the writer's holds, 3 the ledger's stream (keys of accounts, sums and owners are made
---       from the prefixes below: all have one hash tag)
--- ARGV  1-4 prefixes of committed, held, owners and sums, 5 seconds that a writer is kept, 6 the connection's token,
---       7 the operations as MessagePack
+-- KEYS  1 the writer's hash, 2 its holds, 3 its presumed entries, 4 the ledger's stream, 5 the stream of what was set
+--       aside, 6 when parked requests are due (keys of accounts, sums and owners are made from the prefixes below: all
+--       have one hash tag)
+-- ARGV  1-4 prefixes of committed, held, owners and sums, 5 seconds that a writer and its presumed entries are kept,
+--       6 the connection's token, 7 the operations as MessagePack
 -- Returns one answer an operation; see operations.py, which knows the same shapes.
 --
 -- Amounts are decimal strings throughout: a Lua number is exact only to 2^53. They change by INCRBY and HINCRBY
 -- (int64) and are compared as text. An operation checks all it can before its first write; what it answers as text
 -- is an error that repeating will not mend.
+--
+-- A charge is {id, {{key, expires_at, series, owner}, …}, amount, day, row, {kind, quantity, …}, line, …}: what is added
+-- to accounts, to the fields `row .. kind` of the day's sums, and to the ledger.
 
-local writer, holds, ledger = KEYS[1], KEYS[2], KEYS[3]
-local COMMITTED, HELD, OWNERS, SUMS = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local writer, holds, presumed, ledger, aside, due = unpack(KEYS)
+local COMMITTED, HELD, OWNERS, SUMS, KEPT = unpack(ARGV, 1, 5)
 local CEILING = '9200000000000000000' -- nanos; one more amount of at most 10^16 still fits into an int64
+local NOTHING_HELD = '\n\n'
 
 local connection = redis.call('HMGET', writer, 'token', 'number')
-if connection[1] ~= ARGV[6] then
+if connection[1] ~= ARGV[6] then -- rule 6
   return redis.error_reply('SUPERSEDED another connection of this writer is newer')
 end
 local number = connection[2] or '0'
+local has_presumed = redis.call('EXISTS', presumed) == 1
 local has_ledger
 
 -- a > b for decimal strings without leading zeros.
@@ -64,10 +71,10 @@ local function add(account, expires_at, series, owner, is_there, amount, held)
   if owner ~= '' then redis.call('EXPIREAT', OWNERS .. series, expires_at) end
 end
 
--- Gives back what a record of a hold says. An account that has expired meanwhile stays away; `there` names some that
--- have not.
+-- Gives back what a record of a hold says: lines of `nanos account-key`, an empty line, and an Opened as JSON. An
+-- account that has expired meanwhile stays away; `there` names some that have not.
 local function give_back(record, there)
-  for amount, key in record:gmatch('(%d+) ([^\n]+)') do
+  for amount, key in record:sub(1, (record:find('\n\n', 1, true))):gmatch('(%d+) ([^\n]+)') do
     if there and there[key] or redis.call('EXISTS', COMMITTED .. key, HELD .. key) == 2 then
       redis.call('DECRBY', COMMITTED .. key, amount)
       redis.call('DECRBY', HELD .. key, amount)
@@ -83,11 +90,51 @@ local function drop(id, there)
   give_back(record, there)
 end
 
--- {1, id, {{key, amount, most, expires_at, series, owner}, …}}: set aside on all accounts or on none.
+-- Checks all that a charge will change. Returns which of its accounts are there.
+local function checked(charge)
+  local _, accounts, _, day, row, quantities = unpack(charge)
+  local values = read(accounts)
+  local fields = {}
+  for i = 1, #quantities, 2 do fields[#fields + 1] = row .. quantities[i] end
+  for _, value in ipairs(redis.call('HMGET', SUMS .. day, unpack(fields))) do
+    if value and (not value:find('^%-?%d+$') or greater(value, CEILING)) then
+      error(SUMS .. day .. ' has a sum that is full', 0)
+    end
+  end
+  if not has_ledger then has_ledger = redis.call('XLEN', ledger) end -- fails where the key is no stream
+  local there = {}
+  for i, account in ipairs(accounts) do there[account[1]] = values[2 * i - 1] and values[2 * i] end
+  return there
+end
+
+-- The rest of a charge that was checked, after its accounts.
+local function record_line(charge, line)
+  local _, _, _, day, row, quantities = unpack(charge)
+  for i = 1, #quantities, 2 do redis.call('HINCRBY', SUMS .. day, row .. quantities[i], quantities[i + 1]) end
+  redis.call('XADD', ledger, '*', 'e', line)
+end
+
+local function write(charge, there, line)
+  for _, account in ipairs(charge[2]) do
+    add(account, account[2], account[3], account[4], there[account[1]], charge[3], '0')
+  end
+  record_line(charge, line or charge[7])
+end
+
+-- Writes the reversal of a presumed entry. An account that has expired meanwhile stays away.
+local function write_back(charge, there)
+  for _, account in ipairs(charge[2]) do
+    if there[account[1]] then redis.call('INCRBY', COMMITTED .. account[1], charge[3]) end
+  end
+  record_line(charge, charge[7])
+end
+
+-- {1, id, {{key, amount, most, expires_at, series, owner}, …}, opened}: set aside on all accounts or on none.
 -- `most` is limit - amount: what may be committed already; empty where the budget does not refuse.
 -- Answers 0, or {position, committed, held, …} of the accounts that refuse.
-local function hold(id, accounts)
-  if redis.call('HEXISTS', holds, id) == 1 then return 0 end
+local function hold(id, accounts, opened)
+  if redis.call('HEXISTS', holds, id) == 1 then return 0 end -- rule 6: idempotent by entry id
+  if has_presumed and redis.call('HEXISTS', presumed, id) == 1 then return 0 end -- rule 5: never revived
   local values = read(accounts)
   local refusals = {}
   for i, account in ipairs(accounts) do
@@ -104,7 +151,7 @@ local function hold(id, accounts)
     add(account, account[4], account[5], account[6], values[2 * i - 1] and values[2 * i], account[2], account[2])
     record[i] = account[2] .. ' ' .. account[1]
   end
-  redis.call('HSET', holds, id, table.concat(record, '\n'))
+  redis.call('HSET', holds, id, table.concat(record, '\n') .. NOTHING_HELD .. opened)
   return 0
 end
 
@@ -121,7 +168,7 @@ local function check(accounts)
   return values
 end
 
--- Is it this number's turn? Answers nil, 1 for applied before, {number} for too early (GAP).
+-- rule 3: is it this number's turn? Answers nil, 1 for applied before, {number} for too early (GAP).
 local function turn(before, this, id)
   if number == before then return nil end
   if greater(before, number) then return { number } end
@@ -135,70 +182,126 @@ local function count(this)
   return 0
 end
 
--- {4, before, number, {id, {{key, expires_at, series, owner}, …}, amount, day, row, {kind, quantity, …}, line, parked}}
--- Drops the hold, adds to the accounts, the day's sums and the ledger, and counts the number.
+-- {4, before, number, {charge…, parked}}
+-- Drops the hold, writes the charge, and counts the number.
 -- `parked`: the key where the request was set down (see park). If it is not there any more, somebody else has charged it.
--- Answers 0, 1 or {number} as above.
+-- Answers 0, 2 for charged by somebody else, 1 or {number} as above.
 local function settle(before, this, charge)
-  local id, accounts, amount, day, row, quantities, line, parked = unpack(charge)
+  local id, parked = charge[1], charge[8]
   local answer = turn(before, this, id)
   if answer then return answer end
-  local record
+  local record, reversal
   if parked ~= '' then
     record = redis.call('HGET', parked, id)
-    if not record then return count(this) end
+    if not record then
+      count(this)
+      return 2
+    end
+    record = record:match('\n(.*)')
+    if record:byte() == 33 then record, reversal = nil, record:sub(2) end -- `!`: it was presumed meanwhile
+  elseif has_presumed then
+    reversal = redis.call('HGET', presumed, id)
   end
-  local values = read(accounts)
-  local sums = SUMS .. day
-  local fields = {}
-  for i = 1, #quantities, 2 do fields[#fields + 1] = row .. quantities[i] end
-  for _, value in ipairs(redis.call('HMGET', sums, unpack(fields))) do
-    if value and (not value:find('^%-?%d+$') or greater(value, CEILING)) then error(sums .. ' has a sum that is full', 0) end
-  end
-  if not has_ledger then has_ledger = redis.call('XLEN', ledger) end -- fails where the key is no stream
-  local there = {}
-  for i, account in ipairs(accounts) do there[account[1]] = values[2 * i - 1] and values[2 * i] end
+  local there = checked(charge)
+  local back = reversal and cmsgpack.unpack(reversal)
+  local still_there = back and checked(back)
+  -- rule 4: it finds a hold, a presumed entry or neither, and is charged in any case
   drop(id, there)
-  if record then
+  if record then give_back(record, there) end
+  if parked ~= '' then
     redis.call('HDEL', parked, id)
-    give_back(record:match('\n.*') or '', there)
+    redis.call('ZREM', due, id .. ' ' .. parked)
   end
-  for _, account in ipairs(accounts) do
-    add(account, account[2], account[3], account[4], there[account[1]], amount, '0')
+  if back then
+    write_back(back, still_there)
+    redis.call('HDEL', presumed, id)
+    write(charge, there, (charge[7]:gsub('"line":"entry"', '"line":"correction"', 1)))
+  else
+    write(charge, there)
   end
-  for i, field in ipairs(fields) do redis.call('HINCRBY', sums, field, quantities[2 * i]) end
-  redis.call('XADD', ledger, '*', 'e', line)
   return count(this)
 end
 
--- {6, before, number, {id, key, record}}: the upstream works on this request in the background. What it is stands in
--- `record`, one line of text; it is set down under `key` together with its hold, which goes on: whichever writer hears of
--- the end charges it. Answers as settle.
+-- {6, before, number, {id, key, record, opened, due_at}}: the upstream works on this request in the background. What it
+-- is stands in `record`, one line of text; it is set down under `key` together with its hold, which goes on: whichever
+-- writer hears of the end charges it. A presumed entry goes with it as `!` and its reversal. Answers as settle.
 local function park(before, this, request)
-  local id, key, record = unpack(request)
+  local id, key, record, opened, due_at = unpack(request)
   local answer = turn(before, this, id)
   if answer then return answer end
-  local held = redis.call('HGET', holds, id) or ''
+  local held = redis.call('HGET', holds, id) or NOTHING_HELD .. opened
+  local reversal = has_presumed and redis.call('HGET', presumed, id)
+  if reversal then held, due_at = '!' .. reversal, string.format('%.0f', due_at + KEPT) end
   redis.call('HSET', key, id, record .. '\n' .. held)
   redis.call('HDEL', holds, id)
+  redis.call('HDEL', presumed, id)
+  redis.call('ZADD', due, due_at, id .. ' ' .. key)
   return count(this)
 end
 
--- {5, before, number, {id, …}}: this charge was set aside for good. Only its hold goes, and its number counts.
-local function skip(before, this, charge)
-  local answer = turn(before, this, charge[1])
+-- {5, before, number, {id, line, why}}: this record was set aside for good. Its hold goes, and its number counts.
+local function skip(before, this, record)
+  local answer = turn(before, this, record[1])
   if answer then return answer end
-  pcall(drop, charge[1]) -- whatever is wrong with it must not stop the next charge
+  pcall(drop, record[1]) -- whatever is wrong with it must not stop the next one
+  redis.pcall('XADD', aside, '*', 'e', record[2], 'why', record[3])
   return count(this)
 end
 
-local apply = { hold, release, check, settle, skip, park }
+-- {7}: the writer lives.
+local function beat()
+  redis.call('HINCRBY', writer, 'beat', 1)
+  redis.call('EXPIRE', writer, KEPT)
+  return 0
+end
+
+-- {8, id}: what was presumed of this request was never sent. Answers 0.
+local function reverse(id)
+  local reversal = has_presumed and redis.call('HGET', presumed, id)
+  if not reversal then return 0 end
+  local back = cmsgpack.unpack(reversal)
+  write_back(back, checked(back))
+  redis.call('HDEL', presumed, id)
+  return 0
+end
+
+-- {9, charge, reversal}: a sweeper has taken the writer's place: what it holds becomes a presumed entry, once.
+-- `reversal` is the charge that takes it back, as MessagePack. Answers 0, or 1 where nothing is held.
+local function presume(charge, reversal)
+  local id = charge[1]
+  if redis.call('HEXISTS', holds, id) == 0 then return 1 end
+  local there = checked(charge)
+  drop(id, there)
+  write(charge, there)
+  redis.call('HSET', presumed, id, reversal) -- rule 5
+  redis.call('EXPIRE', presumed, KEPT)
+  return 0
+end
+
+-- {10, key, forget_at, charge, reversal}: nobody asked for the end of a parked request in time. Answers as presume; what
+-- was presumed before is forgotten instead.
+local function presume_parked(key, forget_at, charge, reversal)
+  local id = charge[1]
+  local value = redis.call('HGET', key, id)
+  local record, held = (value or '\n!'):match('^(.-)\n(.*)$')
+  if held:byte() == 33 then
+    redis.call('HDEL', key, id)
+    redis.call('ZREM', due, id .. ' ' .. key)
+    return 1
+  end
+  local there = checked(charge)
+  give_back(held, there)
+  write(charge, there)
+  redis.call('HSET', key, id, record .. '\n!' .. reversal)
+  redis.call('ZADD', due, forget_at, id .. ' ' .. key)
+  return 0
+end
+
+local apply = { hold, release, check, settle, skip, park, beat, reverse, presume, presume_parked }
 local answers = {}
-local counted = number
 for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do
   local done, answer = pcall(apply[operation[1]], unpack(operation, 2))
   if not done then answer = tostring(type(answer) == 'table' and answer.err or answer) end
   answers[i] = answer
 end
-if number ~= counted then redis.call('EXPIRE', writer, ARGV[5]) end
 return answers

@@ -6,14 +6,18 @@
     store.server   exclusive by the embedded server itself; holds its process id and its socket
     store.log      what the server says
     store/         its append-only file
+    proxy-id       eight hex digits that tell this directory's workers from those of other proxies
+    journal/       a directory for each worker's journal; see proxy.journal
 
 All are flocks: the kernel drops them with the process that holds them, however it dies.
 """
 
 import fcntl
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from proxy.errors import UsageError
@@ -32,6 +36,22 @@ class DataDir:
         except OSError as error:
             raise UsageError(f"data directory {self.path} cannot be made: {error.strerror}") from None
         return self.path
+
+    @property
+    def journals(self) -> Path:
+        return self.path / "journal"
+
+    def proxy_id(self) -> str:
+        """Made once. Raises UsageError."""
+        path = self.made() / "proxy-id"
+        with suppress(FileNotFoundError):
+            return path.read_text().strip()
+        with tempfile.NamedTemporaryFile("w", dir=self.path, prefix="proxy-id.") as made:
+            made.write(secrets.token_hex(4))
+            made.flush()
+            with suppress(FileExistsError):
+                os.link(made.name, path)  # whole or not at all, and only the first one's
+        return path.read_text().strip()
 
     @contextmanager
     def claim(self) -> Iterator[None]:

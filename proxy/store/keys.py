@@ -17,8 +17,19 @@ SUMS = PREFIX + "sums:"
 """+ UTC day: hash, the day's sums. Field: JSON array of the SumKey, then the quantity's name. Lives for ever."""
 LEDGER = PREFIX + "ledger"
 """Stream, field `e`: a ledger entry as JSON."""
+ASIDE = PREFIX + "aside"
+"""Stream of what no script could apply. Fields: `e`, the record as JSON, and `why`."""
 BACKGROUND = PREFIX + "background:"
-"""+ upstream id of a response: hash, entry id → a Parked as JSON, then the lines of its hold. Until it is charged."""
+"""+ upstream id of a response: hash, entry id → a Parked as JSON, and on the next line its hold; or, where it was
+presumed, `!` and the charge that takes that back. Until it is charged."""
+PARKED = PREFIX + "parked"
+"""Sorted set of `entry-id background-key`; score: the Unix second at which a sweeper sees to it."""
+WRITERS = PREFIX + "writers"
+"""Set: the names of the writers that may hold something."""
+BIRTH = PREFIX + "birth"
+"""String, made by whoever finds none: another one, or none, and the store was wiped."""
+DURABLE = PREFIX + "durable"
+"""String, written so that its writer can wait until everything before it is on disk."""
 CALLER_KEYS = PREFIX + "keys"
 """Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
 
@@ -26,17 +37,25 @@ LEASE = PREFIX + "lease:"
 """+ job: string, who runs it now. Ends by itself when it is not kept up."""
 
 KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
-WRITER_KEPT_SECONDS = 90 * 86_400  # after its last charge: as long as anything could still be sent again
+WRITER_KEPT_SECONDS = 90 * 86_400  # after its last beat: as long as anything could still be sent again
 
 
 def writer(name: str) -> str:
-    """Hash of a writer: `token` of its newest connection, `number` of its last charge that was applied."""
+    """Hash of a writer: `token` of its newest connection, `number` of its last record that was applied, `beat` that
+
+    grows while it lives, and for people the `host` where it runs.
+    """
     return f"{PREFIX}writer:{name}"
 
 
 def holds(name: str) -> str:
-    """Hash of a writer: entry id → lines of `nanos account-key`, as they were set aside."""
+    """Hash of a writer: entry id → lines of `nanos account-key` as they were set aside, an empty line, an Opened."""
     return f"{PREFIX}holds:{name}"
+
+
+def presumed(name: str) -> str:
+    """Hash of a writer: entry id → the charge (MessagePack) that takes back what a sweeper presumed of it."""
+    return f"{PREFIX}presumed:{name}"
 
 
 def background(upstream_id: str) -> str:

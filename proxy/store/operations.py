@@ -1,19 +1,31 @@
 """What travels on the ordered connection. `apply.lua` knows the same shapes.
 
-Each operation may be sent more than once: a hold is known by its entry id, a charge by its number.
+Each operation may be sent more than once: a hold is known by its entry id, a finished request by its number.
+
+The rules of the protocol, and where each is held:
+
+1. No upstream byte before OPEN is journalled (`Store.begin`).
+2. Each OPEN gets exactly one DONE in the same journal (`Store.settle`, `Store.park`; `proxy.store.adoption`).
+3. DONEs apply in the order of their numbers, each in one script (apply.lua).
+4. Applying finds a hold, a presumed entry, or neither, and never drops (apply.lua).
+5. What was presumed is remembered, and a hold never revives it (apply.lua).
+6. A superseded token changes nothing; holds are idempotent by entry id (apply.lua).
+7. Every new connection reconciles; DONEs are kept until they are durable (pending, reconcile, durable).
+8. committed = spent + held (apply.lua).
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
 from proxy.budgets import Account
 from proxy.errors import StoreAway
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.opened import MovedAccount, Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, sum_key
 from proxy.store import keys
@@ -23,8 +35,10 @@ MAX_AMOUNT: Nanos = 10**16
 """Ten million dollars for one request. apply.lua keeps room for it below the end of an int64."""
 
 log = logging.getLogger(__name__)
-Cleaned = TypeVar("Cleaned", LedgerEntry, Parked)
+_SETTLE, _SKIP, _PARK = 4, 5, 6
+_CHARGED_ELSEWHERE = 2
 _packed = msgspec.msgpack.Encoder().encode
+_body = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 _json = msgspec.json.Encoder().encode
 
 
@@ -62,21 +76,51 @@ class Asked:
 
 
 class Hold(Asked):
-    """Set money aside on all accounts, or on none."""
+    """Set the request's money aside on all accounts, or on none; and keep with it what is known of the request.
 
-    __slots__ = ("amounts", "entry_id", "payload")
+    `record` is that: the Opened as JSON. `is_open`: it was journalled. `is_kept`: the store has it.
+    """
 
-    def __init__(self, entry_id: str, amounts: Sequence[tuple[Account, Nanos]]) -> None:
+    __slots__ = ("accounts", "amount", "entry_id", "is_kept", "is_open", "payload", "record")
+
+    def __init__(self, opened: Opened, accounts: Sequence[Account]) -> None:
         super().__init__()
-        self.entry_id = entry_id
-        self.amounts = amounts
-        self.payload = _raw((1, entry_id, [_hold_of(account, amount) for account, amount in amounts]))
+        self.entry_id = opened.id
+        self.accounts = accounts
+        # A hold is a guess: it is bounded, and no reason to fail a request.
+        self.amount = max(0, min(opened.nanos or 0, MAX_AMOUNT))
+        self.record = _text(opened)
+        self.is_open = self.is_kept = False
+        self.payload = self._payload(limited=True)
+
+    def again(self) -> "Hold":
+        """The same for a request that was let through: no limit refuses it any more."""
+        made = Hold.__new__(Hold)
+        Asked.__init__(made)
+        made.entry_id, made.accounts, made.amount, made.record = self.entry_id, self.accounts, self.amount, self.record
+        made.is_open, made.is_kept = self.is_open, False
+        made.payload = self._payload(limited=False)
+        return made
+
+    def _payload(self, *, limited: bool) -> msgspec.Raw:
+        amount = self.amount
+        accounts = [
+            (
+                account.key,
+                str(amount),
+                str(account.budget.limit - amount) if limited and account.budget.refuses else "",
+                *_lifetime(account),
+            )
+            for account in self.accounts
+        ]
+        return _raw((1, self.entry_id, accounts, self.record))
 
     def read(self, answer: Any) -> None:
         """Tell who waits: None when the money is set aside."""
         if isinstance(answer, list):
             self.tell(self._refusal([int(number) for number in answer]))
         elif answer == 0:
+            self.is_kept = True
             self.tell(None)
         else:
             log.error("the store cannot hold money for %s: %s", self.entry_id, text_of(answer))
@@ -86,9 +130,9 @@ class Hold(Asked):
         """Of several that refuse, one that waiting does not help."""
         refusals = []
         for position, committed, held in zip(*[iter(answer)] * 3, strict=True):
-            account, amount = self.amounts[position]
+            account = self.accounts[position]
             spent = committed - held
-            is_exceeded = spent + amount > account.budget.limit
+            is_exceeded = spent + self.amount > account.budget.limit
             refusals.append(Refusal(account, "budget_exceeded" if is_exceeded else "budget_held", spent, held))
         return next((refusal for refusal in refusals if refusal.reason == "budget_exceeded"), refusals[0])
 
@@ -129,79 +173,144 @@ class Release:
             log.error("the store cannot release the hold of %s: %s", self.entry_id, text_of(answer))
 
 
-class Charge:
-    """A ledger entry to be applied, in its turn. The number is given when it is sent for the first time.
+class Reverse:
+    """Take back what was presumed of a request that was never sent. Nothing happens where nothing was."""
+
+    __slots__ = ("entry_id", "payload")
+
+    def __init__(self, entry_id: str) -> None:
+        self.entry_id = entry_id
+        self.payload = _raw((8, entry_id))
+
+    def read(self, answer: Any) -> None:
+        if answer != 0:
+            log.error("the store cannot take back what was presumed of %s: %s", self.entry_id, text_of(answer))
+
+
+class Beat:
+    """The writer lives."""
+
+    __slots__ = ()
+    payload = (7,)
+
+    def read(self, answer: Any) -> None:
+        if answer != 0:
+            log.error("the store does not count heartbeats: %s", text_of(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record that the store rejects for ever. `line` is its entry as JSON, or what was parked."""
+
+    id: str
+    line: str
+    why: str
+
+
+class Numbered:
+    """A finished request, to be applied in its turn. The journal gives it its number, and keeps `body`.
 
     `is_skipped`: the store rejects it for ever, so that only its number counts now and its hold is dropped.
     """
 
-    __slots__ = ("_content", "_parked", "entry", "is_skipped", "number")
+    __slots__ = ("_content", "_kind", "entry_id", "number", "on_charged")
 
-    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
-        """`parked`: the upstream id under which the request was parked; it is charged only if it still is."""
-        self._parked = keys.background(parked) if parked else ""
-        nanos = entry.cost_nanos or 0
-        if abs(nanos) > MAX_AMOUNT:
-            raise ValueError(f"{entry.id} costs {nanos} nanos: more than any request can")
-        try:
-            self._fill(entry, accounts, nanos)
-        except UnicodeEncodeError:  # half a surrogate pair, say in a header: no text, but no reason to lose a charge
-            self._fill(_clean(entry), accounts, nanos)
-        self.number: int | None = None
-        self.is_skipped = False
+    def __init__(self, kind: int, entry_id: str, content: msgspec.Raw, number: int | None = None) -> None:
+        self.entry_id = entry_id
+        self.number = number
+        self.on_charged: Callable[[], object] | None = None
+        """Called when it was applied, unless somebody else had charged the same."""
+        self._kind = kind
+        self._content = content
 
-    def _fill(self, entry: LedgerEntry, accounts: Sequence[Account], nanos: Nanos) -> None:
-        self.entry = entry
-        quantities = ["requests", "1" if entry.line == "entry" else "0"]
-        for kind, quantity in entry.usage.items():
-            quantities += (kind, str(quantity))
-        if nanos:
-            quantities += ("nanos", str(nanos))
-        self._content = _raw(
-            (
-                entry.id,
-                [(account.key, *_lifetime(account)) for account in accounts] if nanos else (),
-                str(nanos),
-                entry.at[:10],
-                row_of(sum_key(entry)),
-                quantities,
-                _json(entry).decode(),  # as text: the server's MessagePack knows no bytes
-                self._parked,
-            )
-        )
+    @classmethod
+    def of_body(cls, number: int, entry_id: str, body: bytes) -> "Numbered":
+        """As it was journalled. Raises msgspec.DecodeError."""
+        kind, content = _body(body)
+        return cls(kind, entry_id, content, number)
+
+    @property
+    def body(self) -> bytes:
+        return _packed((self._kind, self._content))
 
     @property
     def payload(self) -> tuple[int, str, str, msgspec.Raw]:
         assert self.number is not None
-        return 5 if self.is_skipped else 4, str(self.number - 1), str(self.number), self._content
+        return self._kind, str(self.number - 1), str(self.number), self._content
+
+    @property
+    def is_skipped(self) -> bool:
+        return self._kind == _SKIP
+
+    def skip(self, why: str) -> SetAside:
+        """From now on it only counts. Returns what it was."""
+        content = msgspec.msgpack.decode(self._content)
+        aside = SetAside(self.entry_id, content[6 if self._kind == _SETTLE else 2], why)
+        self._kind, self._content = _SKIP, _raw((aside.id, aside.line, aside.why))
+        return aside
+
+    def read(self, answer: int) -> None:
+        told, self.on_charged = self.on_charged, None  # once: it may be applied again after a rollback
+        if told is not None and answer != _CHARGED_ELSEWHERE:
+            told()
 
 
-class Park:
+class Charge(Numbered):
+    """A ledger entry: its hold is dropped, and it is added to accounts, sums and ledger."""
+
+    __slots__ = ()
+
+    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account | MovedAccount], *, parked: str = "") -> None:
+        """`parked`: the upstream id under which the request was parked; it is charged only if it still is."""
+        key = keys.background(parked) if parked else ""
+        super().__init__(_SETTLE, entry.id, _raw((*charge_of(entry, accounts), key)))
+        if abs(entry.cost_nanos or 0) > MAX_AMOUNT:
+            raise TooDear(self)
+
+
+class TooDear(ValueError):  # noqa: N818 - a finding
+    """More nanos than any request can cost, and than a script can add."""
+
+    def __init__(self, charge: Charge) -> None:
+        super().__init__(f"{charge.entry_id} costs more than any request can")
+        self.charge = charge
+
+
+class Park(Numbered):
     """A request that the upstream works on in the background: whoever hears of its end charges it.
 
-    Numbered like a Charge. `entry` is what is known of it now.
+    `opened` is kept where nothing is held for it; `due_at` (Unix seconds) is when its end is not waited for any more.
     """
 
-    __slots__ = ("_content", "entry", "is_skipped", "number")
+    __slots__ = ()
 
-    def __init__(self, entry: LedgerEntry, upstream_id: str, parked: Parked) -> None:
-        self.entry = entry
-        try:
-            record = _json(parked).decode()
-        except UnicodeEncodeError:
-            record = _json(_clean(parked)).decode()
-        self._content = _raw((parked.entry_id, keys.background(upstream_id), record))
-        self.number: int | None = None
-        self.is_skipped = False
-
-    @property
-    def payload(self) -> tuple[int, str, str, msgspec.Raw]:
-        assert self.number is not None
-        return 5 if self.is_skipped else 6, str(self.number - 1), str(self.number), self._content
+    def __init__(self, parked: Parked, upstream_id: str, opened: Opened, due_at: int) -> None:
+        key = keys.background(upstream_id)
+        content = (parked.entry_id, key, _text(parked), _text(opened), str(due_at))
+        super().__init__(_PARK, parked.entry_id, _raw(content))
 
 
-Numbered = Charge | Park
-Operation = Hold | Release | Check | Numbered
+Operation = Hold | Release | Check | Reverse | Beat | Numbered
+
+
+def charge_of(entry: LedgerEntry, accounts: Sequence[Account | MovedAccount]) -> tuple[object, ...]:
+    """A charge as the script reads it."""
+    nanos = entry.cost_nanos or 0
+    quantities = ["requests", str(entry.requests)]
+    for kind, quantity in entry.usage.items():
+        quantities += (kind, str(quantity))
+    if nanos:
+        quantities += ("nanos", str(nanos))
+    moves = nanos or entry.status == "unpriced"  # what has no price yet may get one: its accounts must be there
+    return (
+        _plain(entry.id),
+        [(_plain(account.key), *_lifetime(account)) for account in accounts] if moves else (),
+        str(nanos),
+        entry.at[:10],
+        row_of(sum_key(entry)),
+        quantities,
+        _text(entry),
+    )
 
 
 def packed(operations: Sequence[Operation]) -> bytes:
@@ -209,11 +318,17 @@ def packed(operations: Sequence[Operation]) -> bytes:
     return _packed([operation.payload for operation in operations])
 
 
-def _clean(entry: Cleaned) -> Cleaned:
-    changes = {name: value for name in entry.__struct_fields__ if isinstance(value := getattr(entry, name), str)}
-    return msgspec.structs.replace(
-        entry, **{name: value.encode(errors="replace").decode() for name, value in changes.items()}
-    )
+def _text(record: msgspec.Struct) -> str:
+    """As JSON, in a text: the server's MessagePack knows no bytes."""
+    try:
+        return _json(record).decode()
+    except UnicodeEncodeError:  # half a surrogate pair, say in a header: no text, but no reason to lose a charge
+        texts = {name: value for name in record.__struct_fields__ if isinstance(value := getattr(record, name), str)}
+        return _json(msgspec.structs.replace(record, **{name: _plain(value) for name, value in texts.items()})).decode()
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def text_of(answer: Any) -> str:
@@ -222,7 +337,8 @@ def text_of(answer: Any) -> str:
 
 def row_of(key: SumKey) -> str:
     """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    return _json((key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)).decode()
+    texts = (key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)
+    return _json([_plain(text) for text in texts]).decode()
 
 
 def _raw(payload: object) -> msgspec.Raw:
@@ -230,16 +346,15 @@ def _raw(payload: object) -> msgspec.Raw:
     return msgspec.Raw(_packed(payload))
 
 
-def _hold_of(account: Account, amount: Nanos) -> tuple[str, ...]:
-    if not 0 <= amount <= MAX_AMOUNT:
-        amount = max(0, min(amount, MAX_AMOUNT))  # a hold is a guess: it is bounded, and no reason to fail a request
-    budget = account.budget
-    most = str(budget.limit - amount) if budget.refuses else ""
-    return account.key, str(amount), most, *_lifetime(account)
+def moved_account(account: Account) -> MovedAccount:
+    """What the store needs of an account to move money."""
+    return MovedAccount(account.budget.name, account.key, *_lifetime(account))
 
 
-def _lifetime(account: Account) -> tuple[str, str, str]:
+def _lifetime(account: Account | MovedAccount) -> tuple[str, str, str]:
     """When its keys expire (Unix seconds; empty: never), its series, and the owner that the series lists."""
+    if isinstance(account, MovedAccount):
+        return account.expires_at, account.series, account.owner
     ends_at = account.ends_at
     expires_at = "" if ends_at is None else str(ends_at + keys.KEPT_AFTER_PERIOD_SECONDS)
     return expires_at, account.series, account.owner_identity or ""

@@ -1,45 +1,105 @@
 """The order of operations: what waits, what is under way, and what an answer or a lost connection makes of it.
 
-Charges are numbered by their writer, from what the store has counted: n applies only after n - 1. So one that comes
-again is recognised, and one that is missing shows.
+The journal numbers what a writer has finished: n applies only after n - 1. So a record that comes again is recognised,
+and one that is missing shows. Records stay here until they are durable: a store that comes back without them gets them
+again (rule 7).
 """
 
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from proxy.ledger.entry import LedgerEntry
-from proxy.store.operations import Asked, Numbered, Operation, Release, text_of
+from proxy.store.operations import Asked, Hold, Numbered, Operation, Release, Reverse, SetAside, text_of
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
 log = logging.getLogger(__name__)
 
 
+class Record(Protocol):
+    """What a writer's journal is asked for here."""
+
+    last_number: int
+
+    def open(self, entry_id: str, body: bytes) -> None: ...
+    def done(self, entry_id: str, body: bytes) -> int: ...
+    def drop(self, entry_id: str) -> None: ...
+    def continue_after(self, number: int) -> None: ...
+    def confirm(self, number: int) -> None: ...
+
+
+class Unjournalled:
+    """Numbers, and nothing kept: for commands, which settle nothing."""
+
+    def __init__(self) -> None:
+        self.last_number = 0
+
+    def open(self, entry_id: str, body: bytes) -> None:
+        """Nothing."""
+
+    def done(self, entry_id: str, body: bytes) -> int:  # noqa: ARG002
+        self.last_number += 1
+        return self.last_number
+
+    def drop(self, entry_id: str) -> None:
+        """Nothing."""
+
+    def continue_after(self, number: int) -> None:
+        self.last_number = max(self.last_number, number)
+
+    def confirm(self, number: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store has of a writer, read on a new connection: nothing older can change it any more."""
+
+    number: int
+    holds: frozenset[str]
+    presumed: frozenset[str]
+
+
+class GapFoundError(Exception):
+    """The store misses records that it had confirmed: it was rolled back. A new connection reconciles."""
+
+
 class Pending:
     """First in, first out. An operation leaves when the store has answered it for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Record | None = None) -> None:
         self.charges = 0
         """Settlements that the store has not applied yet."""
-        self.set_aside: list[LedgerEntry] = []
-        """Entries that the store rejects for ever."""
+        self.live: dict[str, Hold] = {}
+        """The requests that are neither finished nor given back."""
+        self.set_aside: list[SetAside] = []
+        """What the store rejects for ever."""
+        self.on_set_aside: Callable[[SetAside], object] = self.set_aside.append
+        self.counted = 0
+        """The number of the last record that was applied."""
+        self.durable = 0
+        """The number up to which the store will not lose them."""
+        self._journal = journal or Unjournalled()
         self._queue: deque[Operation] = deque()
         self._under_way: list[Operation] = []
-        self._counted = 0  # the last number that the store has confirmed
-        self._given = 0  # the last number that was given to a charge
-        self._knows_number = False
+        self._applied: deque[Numbered] = deque()  # in order, from durable + 1 to counted
         self._alone = 0  # so many operations travel alone, to find the one that fails
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._under_way)
 
     @property
-    def counted(self) -> int:
-        return self._counted
+    def is_settled(self) -> bool:
+        """Everything is in the store for good, and nothing is open."""
+        return not self.live and not len(self) and self.durable == self._journal.last_number
 
     def append(self, operation: Operation) -> None:
+        """A finished request is journalled here, if it does not come from there."""
         if isinstance(operation, Numbered):
+            self.live.pop(operation.entry_id, None)
+            if operation.number is None:
+                operation.number = self._journal.done(operation.entry_id, operation.body)
             self.charges += 1
         self._queue.append(operation)
 
@@ -54,38 +114,38 @@ class Pending:
                 if operation.given_up:
                     continue
                 operation.sent = True
-            elif isinstance(operation, Numbered) and operation.number is None:
-                self._given += 1
-                operation.number = self._given
             batch.append(operation)
         return batch
 
     def answered(self, answers: list[Any]) -> bool:
-        """Each answer ends its operation, but a charge that came too early or was rejected goes on waiting.
+        """Each answer ends its operation, but a record that came too early or was rejected goes on waiting.
 
-        Returns whether anything ended.
+        Returns whether anything ended. Raises GapFoundError.
         """
         batch, self._under_way = self._under_way, []
         self._alone = max(0, self._alone - len(batch))
         again: list[Operation] = []
+        is_rolled_back = False
         for operation, answer in zip(batch, answers, strict=True):
             if not isinstance(operation, Numbered):
                 operation.read(answer)
             elif isinstance(answer, int):
-                self._applied(operation)
+                self._count(operation, answer)
             else:
-                if not isinstance(answer, list):
+                if isinstance(answer, list):
+                    is_rolled_back = is_rolled_back or not again
+                else:
                     self._reject(operation, text_of(answer))
-                elif not again:
-                    self._recount(int(answer[0]), batch)
                 again.append(operation)
         self._queue.extendleft(reversed(again))
+        if is_rolled_back:
+            raise GapFoundError
         return len(again) < len(batch)
 
     def failed(self, why: str) -> bool:
         """The script itself failed. All but one of the batch may be innocent: from now on each travels alone.
 
-        Returns False when it is none of theirs: a charge fails of which only the number is left.
+        Returns False when it is none of theirs: a record fails of which only the number is left.
         """
         batch = self._under_way
         if len(batch) > 1:
@@ -109,13 +169,49 @@ class Pending:
         self._queue.extendleft(reversed(self._under_way))
         self._under_way = []
 
-    def reconcile(self, stored: int) -> None:
-        """A new connection, before anything is sent on it: the number that the store has counted."""
-        if not self._knows_number:
-            self._knows_number = True
-            self._counted = self._given = stored
-        elif not self._counted <= stored <= self._given:
-            self._recount(stored, ())
+    def rewind(self, stored: int) -> int:
+        """Rule 7, on a new connection before anything is sent on it: what the store has lost is sent again.
+
+        `stored` is the number that it has. Returns the number that it must have.
+        """
+        assert not self._under_way
+        if stored > self._journal.last_number:
+            self._journal.continue_after(stored)
+            self.counted = self.durable = stored
+            return stored
+        lost = [record for record in self._applied if _number(record) > stored]
+        if lost:
+            log.warning("the store lost %d records that it had applied; they are sent again", len(lost))
+            self._applied = deque(record for record in self._applied if _number(record) <= stored)
+            self._queue.extendleft(reversed(lost))
+            self.charges += len(lost)
+        if stored < self.durable:
+            log.error(
+                "the store lost records that it had confirmed: it has number %d of %d; going on from there",
+                stored,
+                self.durable,
+            )
+            stored = self.durable
+        self.counted = stored
+        return stored
+
+    def mend(self, stored: Stored) -> None:
+        """Rule 7, after that: holds and presumed entries that nobody here knows go, missing holds are made again."""
+        unapplied = {each.entry_id for each in self._queue if isinstance(each, Numbered)}
+        asked = {each.entry_id for each in self._queue if isinstance(each, Hold)}  # they come by themselves
+        known = unapplied | self.live.keys()
+        mending: list[Operation] = [Release(each) for each in stored.holds - known]
+        mending += [Reverse(each) for each in stored.presumed - known]
+        there = stored.holds | stored.presumed | asked
+        mending += [hold.again() for entry_id, hold in self.live.items() if entry_id not in there]
+        self._queue.extendleft(mending)
+
+    def confirm(self, number: int) -> None:
+        """The store will not lose the records up to this one."""
+        self.durable = max(self.durable, number)
+        while self._applied and _number(self._applied[0]) <= number:
+            self._applied.popleft()
+        self._journal.confirm(number)
 
     def close(self, why: str) -> None:
         """Nothing will be sent any more."""
@@ -129,28 +225,19 @@ class Pending:
         """Holds that were given back, and that the store has not dropped yet."""
         return sum(isinstance(operation, Release) for operation in (*self._under_way, *self._queue))
 
-    def _applied(self, charge: Numbered) -> None:
-        assert charge.number is not None
-        self._counted = charge.number
+    def _count(self, record: Numbered, answer: int) -> None:
+        record.read(answer)
+        self.counted = max(self.counted, _number(record))
         self.charges -= 1
+        self._applied.append(record)
 
-    def _reject(self, charge: Numbered, why: str) -> None:
-        if charge.is_skipped:
+    def _reject(self, record: Numbered, why: str) -> None:
+        if record.is_skipped:
             return
-        log.error("the store rejects ledger entry %s for good; it is set aside: %s", charge.entry.id, why)
-        self.set_aside.append(charge.entry)
-        charge.is_skipped = True
+        log.error("the store rejects ledger entry %s for good; it is set aside: %s", record.entry_id, why)
+        self.on_set_aside(record.skip(why))
 
-    def _recount(self, stored: int, batch: Sequence[Operation]) -> None:
-        """The store has another number than it confirmed: it was rolled back or emptied. Go on from what it has.
 
-        What it confirmed and has lost again cannot be sent from here. What waits carries numbers that this store has
-        not seen, so it has applied none of it.
-        """
-        log.error(
-            "the store lost charges: it confirmed number %d and now has %d; going on from there", self._counted, stored
-        )
-        self._counted = self._given = stored
-        for operation in (*batch, *self._queue):
-            if isinstance(operation, Numbered):
-                operation.number = None
+def _number(record: Numbered) -> int:
+    assert record.number is not None  # it was journalled
+    return record.number

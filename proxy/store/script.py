@@ -21,7 +21,7 @@ class Script:
 
     def __init__(self, wire: Wire, writer: str, token: str) -> None:
         self._wire = wire
-        names = (keys.writer(writer), keys.holds(writer), keys.LEDGER)
+        names = (keys.writer(writer), keys.holds(writer), keys.presumed(writer), keys.LEDGER, keys.ASIDE, keys.PARKED)
         prefixes = (keys.COMMITTED, keys.HELD, keys.OWNERS, keys.SUMS)
         self._arguments = (len(names), *names, *prefixes, keys.WRITER_KEPT_SECONDS, token)
 

@@ -1,22 +1,26 @@
 """The store as the rest of the program sees it."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import date, datetime
 from typing import Self
 
 from proxy.budgets import Account, Budget, Period
 from proxy.errors import StoreAway, StoreRefused
+from proxy.journal import Journal
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
 from proxy.store import caller_keys, leases
 from proxy.store.address import Address
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
-from proxy.store.operations import Charge, Check, Hold, Park, Refusal, Release
+from proxy.store.operations import Charge, Check, Hold, Park, Refusal, Release, SetAside, TooDear
+from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
-from rates.money import Nanos
+
+PARKED_SECONDS = 24 * 3600  # for so long somebody may ask for a background response before its cost is presumed
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +32,13 @@ class Store:
     opened it is its own.
     """
 
-    def __init__(self, url: str, *, writer: str, timeout: float) -> None:
+    def __init__(self, url: str, *, writer: str, timeout: float, journal: Journal | None = None) -> None:
         address = Address(url)
         self.shown_url = address.shown
-        self._connection = OrderedConnection(address, writer, timeout)
+        self._journal = journal
+        self._pending = Pending(journal)
+        self._connection = OrderedConnection(address, writer, timeout, self._pending)
+        self._connection.on_progress = lambda: self._pending.confirm(self._pending.counted)
         self._reads = Reads(Address(url), timeout)
 
     @classmethod
@@ -42,13 +49,16 @@ class Store:
         writer: str,
         timeout: float,  # noqa: ASYNC109 - of every later answer, not of opening
         must_answer: bool = True,
+        journal: Journal | None = None,
     ) -> Self:
         """Connect. `writer` is nobody else's name; `timeout` is in seconds, for each answer that somebody waits for.
+
+        Whoever settles requests gives the `journal` that bears the writer's name; `close` closes it.
 
         Raises StoreRefused when the store cannot be used, and StoreAway when it does not answer, or, if it need not,
         comes back with a store that is away and goes on trying.
         """
-        store = cls(url, writer=writer, timeout=timeout)
+        store = cls(url, writer=writer, timeout=timeout, journal=journal)
         try:
             error = await store._connection.attempted()
         except BaseException:
@@ -60,11 +70,20 @@ class Store:
         return store
 
     async def close(self, drain: float) -> int:
-        """Send what is pending for at most `drain` seconds. Returns the charges that did not reach the store."""
+        """Send what is pending for at most `drain` seconds. Returns the charges that did not reach the store.
+
+        The journal goes when the store has everything for good; else it stays, to be adopted.
+        """
         await self._connection.close(drain)
+        pending = self._pending
+        is_settled = pending.is_settled and (self._journal is not None or not pending.counted)
+        if self._journal is not None:
+            # Before the writer: a journal whose writer the store does not know would be applied once more.
+            self._journal.close(remove=is_settled)
+        await self._connection.end(forget=is_settled)
         await self._reads.close()
-        if self._connection.pending.releases:
-            log.warning("%d holds were not given back before the end", self._connection.pending.releases)
+        if pending.releases:
+            log.warning("%d holds were not given back before the end", pending.releases)
         return self.waiting
 
     async def __aenter__(self) -> Self:
@@ -73,43 +92,82 @@ class Store:
     async def __aexit__(self, *_: object) -> None:
         await self.close(LONGEST_SECONDS)
 
-    async def hold(self, entry_id: str, holds: Sequence[tuple[Account, Nanos]]) -> Refusal | None:
-        """Set money aside on all accounts, or on none and say which one refuses.
+    async def hold(self, opened: Opened, accounts: Sequence[Account]) -> Refusal | None:
+        """Set the request's money aside on all accounts, or on none and say which one refuses.
 
         Raises StoreAway at once when the store is away, and after the timeout when it does not answer; then nothing
         is held, or will be given back.
         """
-        return await self._connection.ask(Hold(entry_id, holds)) if holds else None
+        hold = self._pending.live[opened.id] = Hold(opened, accounts)
+        try:
+            refusal = await self._connection.ask(hold)
+        except BaseException:
+            del self._pending.live[opened.id]
+            raise
+        if refusal is not None:
+            del self._pending.live[opened.id]
+        return refusal
 
-    def hold_later(self, entry_id: str, holds: Sequence[tuple[Account, Nanos]]) -> None:
-        """The same without waiting for the answer: after a refusal, or with the store away, nothing is held."""
-        if holds:
-            self._connection.tell(Hold(entry_id, holds))
+    def hold_later(self, opened: Opened, accounts: Sequence[Account]) -> None:
+        """The same for a request that passes in any case: no budget refuses it, and nobody waits.
+
+        While the store is away nothing is held; once it is back, what is still under way then is.
+        """
+        hold = self._pending.live[opened.id] = Hold(opened, accounts).again()
+        self._connection.tell(hold)
+
+    def begin(self, entry_id: str) -> Awaitable[None] | None:
+        """Rule 1: journal a request that was held, before its first byte is sent. Raises JournalFailed.
+
+        Returns what must be waited for first, if anything: where the store does not have the hold and is away, the
+        journal alone must outlive this machine. Waiting raises JournalFailed too; then the request is to be released.
+        """
+        hold = self._pending.live[entry_id]
+        if self._journal is None:
+            return None
+        self._journal.open(entry_id, hold.record.encode())
+        hold.is_open = True
+        if hold.is_kept:
+            return None
+        if not self._connection.is_connected:
+            return self._journal.synced()
+        self._journal.sync_soon()
+        return None
 
     def release(self, entry_id: str) -> None:
         """Give a hold back: its request was never sent."""
+        hold = self._pending.live.pop(entry_id, None)
+        if hold is not None and hold.is_open and self._journal is not None:
+            self._journal.drop(entry_id)
         self._connection.tell(Release(entry_id))
 
-    def settle(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
+    def settle(
+        self,
+        entry: LedgerEntry,
+        accounts: Sequence[Account],
+        *,
+        parked: str = "",
+        on_charged: Callable[[], object] | None = None,
+    ) -> None:
         """Drop the hold of this entry, charge the accounts, count it in the day's sums, write it to the ledger.
 
-        `parked` is the upstream's id of a request that was parked: all of it happens only if that still is.
-
         All in one script, once, in the order in which they come, however long the store is away. The entry is written
-        as it is: what it says in `moved` is the caller's.
+        as it is: what it says in `moved` is the caller's. `parked` is the upstream's id of a request that was parked:
+        all of it happens only if that still is, and `on_charged` is called only then.
         """
         try:
             charge = Charge(entry, accounts, parked=parked)
-        except ValueError as error:  # more nanos than a script can add
-            log.error("ledger entry %s cannot be stored; it is set aside: %s", entry.id, error)  # noqa: TRY400
-            self.set_aside.append(entry)
-            self.release(entry.id)
-        else:
-            self._connection.tell(charge)
+        except TooDear as problem:
+            charge = problem.charge
+            self._pending.on_set_aside(charge.skip(str(problem)))
+            log.error("a ledger entry cannot be stored; it is set aside: %s", problem)  # noqa: TRY400 - a finding
+        charge.on_charged = on_charged
+        self._connection.tell(charge)
 
-    def park(self, entry: LedgerEntry, upstream_id: str, parked: Parked) -> None:
+    def park(self, upstream_id: str, parked: Parked, opened: Opened) -> None:
         """Keep a request, and its hold, until somebody sees its end. In order with what is settled."""
-        self._connection.tell(Park(entry, upstream_id, parked))
+        due_at = int(datetime.fromisoformat(parked.at).timestamp()) + PARKED_SECONDS
+        self._connection.tell(Park(parked, upstream_id, opened, due_at))
 
     async def parked(self, upstream_id: str) -> list[Parked]:
         """The requests whose end a response with this id is. Raises StoreAway."""
@@ -127,17 +185,12 @@ class Store:
     @property
     def waiting(self) -> int:
         """Charges that the store has not applied yet."""
-        return self._connection.pending.charges
+        return self._pending.charges
 
     @property
-    def dropped_holds(self) -> int:
-        """Holds that nobody waited for and that came while the store was away."""
-        return self._connection.dropped_holds
-
-    @property
-    def set_aside(self) -> list[LedgerEntry]:
-        """Entries that the store rejects for ever. Not empty: somebody has to look."""
-        return self._connection.pending.set_aside
+    def set_aside(self) -> Sequence[SetAside]:
+        """What the store rejects for ever. Not empty: somebody has to look."""
+        return self._pending.set_aside
 
     async def ping(self) -> bool:
         """True when the store answers. Raises StoreAway or StoreRefused, which say why it does not."""

@@ -56,6 +56,8 @@ class Wire:
     """An open connection. One command at a time; after StoreAway it is of no use any more."""
 
     def __init__(self, address: Address, connection: AbstractConnection) -> None:
+        self.run_id: str | None = None
+        """Names one life of one server. None: it may not be asked."""
         self._address = address
         self._connection = connection
 
@@ -135,7 +137,9 @@ class Wire:
                 "store %s: INFO is not allowed, so version and maxmemory-policy stay unchecked", self._address.shown
             )
             return
-        problem = unfit(info_of(answer))
+        info = info_of(answer)
+        self.run_id = info.get("run_id")
+        problem = unfit(info)
         if problem:
             raise StoreRefused(f"store {self._address.shown}: {problem}")
 

@@ -10,14 +10,16 @@ from typing import cast
 import pytest
 
 from proxy.admission import Admission, Denied, Learned, Rules, mint_entry_id
-from proxy.budgets import ANONYMOUS, Account, BudgetBook, budget_from
+from proxy.budgets import ANONYMOUS, Account, BudgetBook, Owner, budget_from
 from proxy.config import BudgetConfig, Config
 from proxy.errors import StoreAway
+from proxy.ledger import LedgerEntry, Moved, Opened, presumed
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store
 from rates import load_catalogue
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+OWNER = Owner.of_digest("ab" * 32)
 FINE_TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
 
 
@@ -27,18 +29,18 @@ class FakeStore:
 
     refusal: Refusal | None = None
     away: bool = False
-    held: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    later: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    held: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
+    later: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
 
-    async def hold(self, entry_id: str, holds: Sequence[tuple[Account, int]]) -> Refusal | None:
+    async def hold(self, opened: Opened, accounts: Sequence[Account]) -> Refusal | None:
         if self.away:
             raise StoreAway("away")
-        self.held[entry_id] = [(account.budget.name, nanos) for account, nanos in holds]
+        self.held[opened.id] = [(account.budget.name, opened.nanos) for account in accounts]
         return self.refusal
 
-    def hold_later(self, entry_id: str, holds: Sequence[tuple[Account, int]]) -> None:
-        self.later[entry_id] = [(account.budget.name, nanos) for account, nanos in holds]
+    def hold_later(self, opened: Opened, accounts: Sequence[Account]) -> None:
+        self.later[opened.id] = [(account.budget.name, opened.nanos) for account in accounts]
 
     async def check(self, accounts: Sequence[Account]) -> Refusal | None:
         if self.away:
@@ -67,7 +69,9 @@ def facts(model: str | None = "gpt-4o-mini", **fields: object) -> RequestFacts:
 async def test_a_refusing_budget_is_asked_and_the_hold_is_the_asked_models_rate() -> None:
     store = FakeStore()
 
-    admitted = await admission(store).admit(rules(budget("all")), "e1", ANONYMOUS, facts(FINE_TUNED), AT)
+    admitted = await admission(store).admit(
+        rules(budget("all")), "e1", ANONYMOUS, facts(FINE_TUNED), AT, endpoint="chat/completions"
+    )
 
     # 1,000 at $0.30 and 500 at $1.20 a million
     assert store.held == {"e1": [("all", 900_000)]}
@@ -77,24 +81,71 @@ async def test_a_refusing_budget_is_asked_and_the_hold_is_the_asked_models_rate(
 async def test_without_a_refusing_budget_the_hold_travels_along() -> None:
     store = FakeStore()
 
-    await admission(store).admit(rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts(), AT)
+    await admission(store).admit(
+        rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"
+    )
 
     assert (store.held, store.later) == ({}, {"e1": [("all", 450_000)]})
 
 
-async def test_without_any_budget_the_store_is_not_asked() -> None:
+async def test_without_any_budget_nobody_waits_and_the_request_is_told_to_the_store() -> None:
     store = FakeStore(away=True)
 
-    admitted = await admission(store).admit(rules(), "e1", ANONYMOUS, facts("unheard-of"), AT)
+    admitted = await admission(store).admit(
+        rules(), "e1", ANONYMOUS, facts("unheard-of"), AT, endpoint="chat/completions"
+    )
 
-    assert (admitted.accounts, store.later) == ((), {})
+    assert (admitted.accounts, store.later) == ((), {"e1": []})
+
+
+async def test_what_is_kept_of_a_request_is_enough_to_charge_it() -> None:
+    configured = rules(budget("alias", model="gpt-4o-mini"), budget("guess", model="gpt-4o-mini-2024-*"))
+
+    admitted = await admission(FakeStore()).admit(
+        configured, "e1", OWNER, facts(), AT, endpoint="responses", client_request_id="c1"
+    )
+    entry = presumed(cast("Opened", admitted.opened), "died")
+
+    assert [account.budget.name for account in admitted.accounts] == ["alias", "guess"]
+    assert entry == LedgerEntry(
+        id="e1",
+        at="2026-11-21T12:00:00.000Z",
+        owner="key-abababab",
+        endpoint="responses",
+        asked_model="gpt-4o-mini",
+        served_model="gpt-4o-mini",
+        tier="standard",
+        status="presumed",
+        reason="died",
+        usage={"input": 1000, "output": 500},
+        card=entry.card,
+        provenance="family",
+        cost_nanos=450_000,
+        moved=(Moved("alias", "alias/2026-11", 450_000),),
+        client_request_id="c1",
+    )
+
+
+async def test_without_a_price_only_the_prompt_is_kept() -> None:
+    admitted = await admission(FakeStore()).admit(
+        rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts("unheard-of"), AT, endpoint="completions"
+    )
+    entry = presumed(cast("Opened", admitted.opened), "died")
+
+    assert (entry.status, entry.cost_nanos, entry.card, entry.usage) == ("unpriced", None, None, {"input": 1000})
+    assert entry.moved == (Moved("all", "all/2026-11", 0),)
 
 
 async def test_a_request_without_a_limit_holds_the_default_output() -> None:
     store = FakeStore()
 
     await admission(store).admit(
-        rules(budget("all"), default_output_tokens=2000), "e1", ANONYMOUS, facts(max_output_tokens=None, n=2), AT
+        rules(budget("all"), default_output_tokens=2000),
+        "e1",
+        ANONYMOUS,
+        facts(max_output_tokens=None, n=2),
+        AT,
+        endpoint="chat/completions",
     )
 
     assert store.held == {"e1": [("all", 1000 * 150 + 2 * 2000 * 600)]}
@@ -113,7 +164,7 @@ async def test_budgets_match_the_alias_its_snapshots_the_models_table_and_what_s
     store = FakeStore()
 
     for model in ("gpt-4o-mini", "my-deployment", "router"):
-        await admission(store, learned).admit(book, model, ANONYMOUS, facts(model), AT)
+        await admission(store, learned).admit(book, model, ANONYMOUS, facts(model), AT, endpoint="chat/completions")
 
     assert {key: [name for name, _ in held] for key, held in store.later.items()} == {
         "gpt-4o-mini": ["alias", "snapshot"],
@@ -128,7 +179,7 @@ async def test_a_refusal_says_how_much_of_how_much_and_until_when() -> None:
     store = FakeStore(refusal=Refusal(account, "budget_exceeded", 500 * 10**9, 0))
 
     with pytest.raises(Denied) as denied:
-        await admission(store).admit(configured, "e1", ANONYMOUS, facts(), AT)
+        await admission(store).admit(configured, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
 
     assert denied.value.reason == "budget_exceeded"
     assert denied.value.message == "budget acme-monthly: $500.00 of $500.00 used; resets 2026-12-01T00:00:00Z"
@@ -140,17 +191,20 @@ async def test_what_has_no_price_is_refused_under_a_refusing_budget_or_where_the
 ) -> None:
     for configured, name in ((rules(budget("all")), "all"), (rules(unpriced="refuse"), None)):
         with pytest.raises(Denied) as denied:
-            await admission(FakeStore()).admit(configured, "e1", ANONYMOUS, facts(model), AT)
+            await admission(FakeStore()).admit(
+                configured, "e1", ANONYMOUS, facts(model), AT, endpoint="chat/completions"
+            )
         assert (denied.value.reason, denied.value.budget) == ("model_not_priced", name)
 
 
 async def test_with_the_store_away_only_a_strict_budget_stands_in_the_way() -> None:
     store = FakeStore(away=True)
-    await admission(store).admit(rules(budget("lax")), "e1", ANONYMOUS, facts(), AT)
+    await admission(store).admit(rules(budget("lax")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+    assert store.later == {"e1": [("lax", 450_000)]}
 
     strict = rules(budget("lax"), budget("strict", on_store_loss="refuse"))
     for attempt in (
-        admission(store).admit(strict, "e1", ANONYMOUS, facts(), AT),
+        admission(store).admit(strict, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
         admission(store).admit_unmetered(strict, "e1", ANONYMOUS, AT, spends=True),
     ):
         with pytest.raises(Denied) as denied:

@@ -1,6 +1,6 @@
 """What was parked is charged with its own time, owner and id, once, as soon as the store can say what it was."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,13 @@ from proxy.background import Background
 from proxy.budgets import Account, BudgetBook, Owner, budget_from
 from proxy.config import BudgetConfig, Config
 from proxy.errors import StoreAway
-from proxy.ledger import LedgerEntry, Parked
+from proxy.ledger import LedgerEntry, Opened, Parked
 from proxy.metering import Reading
 from proxy.metrics import Metrics
 from proxy.settlement import Settlement
 from proxy.store import Store
 from rates import Usage, load_catalogue
+from tests.store.cases import opened
 
 AT = datetime(2026, 10, 31, 23, 59, tzinfo=UTC)
 OWNER = Owner.of_digest("ab" * 32)
@@ -36,8 +37,10 @@ class FakeStore:
     kept: list[tuple[str, Parked]] = field(default_factory=list)
     settled: list[tuple[LedgerEntry, list[str], str]] = field(default_factory=list)
 
-    def park(self, entry: LedgerEntry, upstream_id: str, parked: Parked) -> None:
-        assert entry.cost_nanos is None
+    is_charged_elsewhere: bool = False
+
+    def park(self, upstream_id: str, parked: Parked, opened: Opened) -> None:
+        assert opened.id == parked.entry_id
         self.kept.append((upstream_id, parked))
 
     async def parked(self, _upstream_id: str) -> list[Parked]:
@@ -46,8 +49,12 @@ class FakeStore:
             raise answer
         return answer
 
-    def settle(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
+    def settle(
+        self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str, on_charged: Callable[[], object]
+    ) -> None:
         self.settled.append((entry, [account.key for account in accounts], parked))
+        if not self.is_charged_elsewhere:
+            on_charged()
 
 
 class Bench:
@@ -62,7 +69,7 @@ class Bench:
 
     def park(self, entry_id: str = "e1") -> Parked:
         settled = self.settlement.charge(
-            Admitted(entry_id, AT, OWNER, "gpt-4o-mini", (), self.rules),
+            Admitted(entry_id, AT, OWNER, "gpt-4o-mini", (), self.rules, opened(entry_id)),
             "responses",
             reading("pending", Usage(input=12)),
             upstream_status=200,
@@ -114,6 +121,14 @@ async def test_readings_that_follow_are_not_counted_again_by_the_same_worker() -
         {"owner": OWNER.name, "model": MODEL, "base_model": "gpt-4o-mini", "fine_tuned": "false", "kind": "input"},
     )
     assert tokens == 1000
+
+
+async def test_what_another_worker_has_charged_is_not_counted_here() -> None:
+    bench = Bench()
+    bench.store.is_charged_elsewhere = True
+    await bench.collect([bench.park()])
+    assert len(bench.store.settled) == 1
+    assert not [family for family in bench.registry.collect() if family.name == "taximeter_tokens" and family.samples]
 
 
 async def test_it_waits_for_a_store_that_is_away_and_for_what_is_on_its_way() -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import ANONYMOUS, Account, BudgetBook, budget_from
 from proxy.config import BudgetConfig, Config
-from proxy.ledger import LedgerEntry
+from proxy.ledger import LedgerEntry, Moved
 from proxy.metering import Ending, Meter, Reading, endpoint_of, read_request
 from proxy.metrics import Metrics
 from proxy.settlement import Settled, Settlement
@@ -29,8 +29,7 @@ class FakeStore:
     settled: list[tuple[LedgerEntry, list[str]]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
 
-    def settle(self, entry: LedgerEntry, accounts: Sequence[Account], *, parked: str = "") -> None:
-        assert not parked
+    def settle(self, entry: LedgerEntry, accounts: Sequence[Account]) -> None:
         self.settled.append((entry, [account.key for account in accounts]))
 
     def release(self, entry_id: str) -> None:
@@ -124,7 +123,12 @@ def test_what_no_card_prices_keeps_its_tokens_and_costs_none() -> None:
 
     entry = bench.settle("ft:gpt-5-mini-2025-08-07:acme::abc", reading("ft:gpt-5-mini-2025-08-07:acme::abc"))
 
-    assert (entry.cost_nanos, entry.status, entry.card, entry.moved) == (None, "unpriced", None, ())
+    assert (entry.cost_nanos, entry.status, entry.card, entry.moved) == (
+        None,
+        "unpriced",
+        None,
+        (Moved("all", "all/2026-11", 0),),
+    )
     assert entry.usage == {"input": 1000, "output": 500}
     assert bench.value("unpriced_requests_total", model="ft:gpt-5-mini-2025-08-07:acme::abc") == 1
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from proxy.budgets import Account, Budget, PeriodKind, period_at
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
+from proxy.store import moved_account
 from rates.money import Nanos
 
 AT = datetime.now(UTC)
@@ -48,6 +50,29 @@ def entry(entry_id: str = "e1", cost: Nanos | None = 100, **changes: Any) -> Led
         "cost_nanos": cost,
     }
     return LedgerEntry(**{**values, **changes})
+
+
+def opened(entry_id: str = "e1", nanos: Nanos | None = 100, *accounts: Account, **changes: Any) -> Opened:
+    """A request with this hold; `accounts` are charged if its end stays unknown."""
+    values: dict[str, Any] = {
+        "id": entry_id,
+        "at": AT.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "owner": "acme",
+        "identity": "acme",
+        "endpoint": "chat/completions",
+        "asked_model": "gpt-4o-mini",
+        "model": "gpt-4o-mini",
+        "tier": "standard",
+        "card": None if nanos is None else "openai/gpt-4o-mini",
+        "provenance": None if nanos is None else "family",
+        "assumed": False,
+        "long_context": False,
+        "usage": {"input": 12, "output": 50},
+        "nanos": nanos,
+        "accounts": tuple(map(moved_account, accounts)),
+        "client_request_id": "c1",
+    }
+    return Opened(**{**values, **changes})
 
 
 def parked_request(entry_id: str = "e1") -> Parked:

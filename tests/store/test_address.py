@@ -13,7 +13,7 @@ import redis
 from proxy.errors import StoreAway, StoreRefused
 from proxy.store import Store
 from proxy.store.address import Address
-from tests.store.cases import account, entry
+from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied, eventually
 from tests.store.servers import KINDS, Server, binary_of
 
@@ -114,7 +114,7 @@ async def test_a_cluster_is_followed_to_where_the_keys_are(cluster: list[Server]
     seeds = ",".join(f"127.0.0.1:{node.port}" for node in cluster)
     async with await Store.open(f"redis+cluster://{seeds}", writer="w", timeout=2) as store:
         each = account(owner="acme")
-        assert await store.hold("e1", [(each, 10)]) is None
+        assert await store.hold(opened("e1", 10), [each]) is None
         store.settle(entry("e1", 7), [each, account("b2")])
         await applied(store)
         assert [(found.spent, found.held) for found in await store.read_accounts([each, account("b2")])] == [
@@ -126,7 +126,7 @@ async def test_a_cluster_is_followed_to_where_the_keys_are(cluster: list[Server]
 
 async def test_a_cluster_opens_at_once_from_any_seed(cluster: list[Server]) -> None:
     async with await Store.open(f"redis+cluster://127.0.0.1:{cluster[0].port}", writer="w", timeout=2) as store:
-        assert await store.hold("e1", [(account(), 10)]) is None
+        assert await store.hold(opened("e1", 10), [account()]) is None
         assert await store.list_keys() == []
 
 
@@ -233,7 +233,7 @@ async def test_tls(short_path: Path) -> None:
     try:
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
         async with await Store.open(url, writer="w", timeout=2) as store:
-            assert await store.hold("e1", [(account(), 1)]) is None
+            assert await store.hold(opened("e1", 1), [account()]) is None
         with pytest.raises(StoreAway):
             await Store.open(f"rediss://localhost:{port}/0", writer="w", timeout=2)
     finally:

@@ -16,7 +16,7 @@ import redis
 
 from proxy.errors import UsageError
 from proxy.store import DataDir, EmbeddedStore, Store, embedded, embedded_store, server
-from tests.store.cases import account, entry
+from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied
 
 
@@ -95,7 +95,7 @@ def test_it_is_durable_private_and_stops_with_its_last_user(data_dir: Path) -> N
 async def test_a_store_works_on_it(data_dir: Path) -> None:
     with embedded_store(data_dir) as url:
         async with await Store.open(url, writer="w", timeout=2) as store:
-            assert await store.hold("e1", [(account(), 10)]) is None
+            assert await store.hold(opened("e1", 10), [account()]) is None
             store.settle(entry("e1", 7), [account()])
             await applied(store)
 

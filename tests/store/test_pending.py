@@ -1,26 +1,31 @@
 """The order of operations, without a store."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from proxy.errors import StoreAway
-from proxy.store.operations import Charge, Hold, Release
-from proxy.store.pending import BATCH, Pending
-from tests.store.cases import account, entry
+from proxy.store.operations import Charge, Hold, Numbered, Operation, Release
+from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
+from tests.store.cases import account, entry, opened
 
 
 def charge(entry_id: str = "e") -> Charge:
     return Charge(entry(entry_id), [account()])
 
 
-def numbers(operations: list[Any]) -> list[int | None]:
+def stored(number: int = 0, holds: Sequence[str] = (), presumed: Sequence[str] = ()) -> Stored:
+    return Stored(number, frozenset(holds), frozenset(presumed))
+
+
+def numbers(operations: Sequence[Any]) -> list[int | None]:
     return [operation.number for operation in operations]
 
 
-def pending_with(count: int, stored: int = 0) -> Pending:
+def pending_with(count: int) -> Pending:
     pending = Pending()
-    pending.reconcile(stored)
     for number in range(count):
         pending.append(charge(f"e{number}"))
     return pending
@@ -37,7 +42,10 @@ def test_first_in_first_out_at_most_64_together() -> None:
 
 
 def test_numbers_go_on_from_what_the_store_has() -> None:
-    assert numbers(pending_with(2, stored=41).take()) == [42, 43]
+    pending = Pending()
+    assert pending.rewind(41) == 41
+    pending.append(charge())
+    assert numbers(pending.take()) == [42]
 
 
 def test_a_lost_reply_sends_the_same_again_with_the_same_numbers() -> None:
@@ -45,7 +53,7 @@ def test_a_lost_reply_sends_the_same_again_with_the_same_numbers() -> None:
     first = pending.take()
     pending.put_back()
     pending.append(charge("later"))
-    pending.reconcile(2)  # two were applied before the connection was lost
+    assert pending.rewind(2) == 2  # two were applied before the connection was lost
     again = pending.take()
     assert again[:3] == first
     assert numbers(again) == [1, 2, 3, 4]
@@ -53,27 +61,79 @@ def test_a_lost_reply_sends_the_same_again_with_the_same_numbers() -> None:
     assert (pending.charges, pending.counted) == (0, 4)
 
 
-@pytest.mark.parametrize("stored", [0, 3, 9])
-def test_a_store_with_another_number_is_gone_on_with(stored: int) -> None:
+@pytest.mark.parametrize("number", [0, 3])
+def test_what_a_store_has_lost_is_sent_again_until_it_was_durable(number: int) -> None:
     pending = pending_with(5)
     pending.take()
     pending.answered([0] * 5)
     pending.append(charge("e5"))
-    pending.take()
-    pending.put_back()
-    pending.reconcile(stored)
-    assert numbers(pending.take()) == [stored + 1]
+    pending.confirm(2)
+    first_lost = max(number, 2) + 1
+    assert pending.rewind(number) == first_lost - 1
+    assert numbers(pending.take()) == list(range(first_lost, 7))
+    assert pending.charges == 7 - first_lost
 
 
-def test_a_gap_numbers_what_waits_anew() -> None:
+def test_a_gap_asks_for_a_new_connection() -> None:
     pending = pending_with(3)
     pending.take()
     pending.answered([0, 0, 0])
-    for number in range(3):
-        pending.append(charge(f"l{number}"))
-    assert numbers(pending.take()) == [4, 5, 6]
-    assert not pending.answered([[b"1"], [b"1"], [b"1"]])
-    assert numbers(pending.take()) == [2, 3, 4]
+    pending.append(charge("l0"))
+    pending.append(charge("l1"))
+    pending.take()
+    with pytest.raises(GapFoundError):
+        pending.answered([[b"1"], [b"1"]])
+    assert pending.rewind(1) == 1
+    assert numbers(pending.take()) == [2, 3, 4, 5]
+
+
+def kinds(operations: Sequence[Operation]) -> dict[str, str]:
+    return {operation.entry_id: type(operation).__name__ for operation in operations}  # type: ignore[union-attr]
+
+
+def test_a_new_connection_mends_holds_and_what_was_presumed() -> None:
+    pending = Pending()
+    for entry_id in ("held", "lost", "swept", "asked"):
+        pending.live[entry_id] = Hold(opened(entry_id), [account()])
+    pending.append(charge("done"))
+    pending.append(pending.live["asked"])
+    pending.mend(stored(0, holds=["held", "done", "stranger"], presumed=["swept", "never sent"]))
+    assert kinds(pending.take()) == {
+        "stranger": "Release",
+        "never sent": "Reverse",
+        "lost": "Hold",
+        "done": "Charge",
+        "asked": "Hold",
+    }
+
+
+def test_a_missing_hold_is_made_again_without_a_limit_but_one_that_waits_for_its_answer_is_not() -> None:
+    refusing = Hold(opened("e"), [account(limit=1000)])
+    assert b"900" in bytes(refusing.payload)
+    assert b"900" not in bytes(refusing.again().payload)
+
+
+def test_what_is_rejected_when_it_comes_again_after_a_rollback_is_told_once() -> None:
+    told: list[int] = []
+    pending = Pending()
+    one = charge()
+    one.on_charged = lambda: told.append(1)
+    pending.append(one)
+    for _ in range(2):
+        pending.take()
+        pending.answered([0])
+        pending.rewind(0)
+    assert told == [1]
+
+
+def test_a_finished_request_comes_back_from_its_journal_as_it_was() -> None:
+    one = charge("e1")
+    one.number = 7
+    again = Numbered.of_body(7, "e1", one.body)
+    assert (again.payload, again.entry_id) == (one.payload, "e1")
+    aside = again.skip("why")
+    assert (aside.id, aside.why, json.loads(aside.line)["id"]) == ("e1", "why", "e1")
+    assert again.payload[0] == 5
 
 
 def test_a_rejected_charge_keeps_its_number_and_its_place() -> None:
@@ -112,7 +172,7 @@ def test_a_failing_script_is_narrowed_down_to_one() -> None:
 
 async def test_a_hold_that_was_given_up_is_not_sent() -> None:
     pending = pending_with(0)
-    hold = Hold("h", [(account(), 1)])
+    hold = Hold(opened("h", 1), [account()])
     hold.given_up = True
     pending.append(hold)
     assert pending.take() == []
@@ -122,7 +182,7 @@ async def test_who_waits_at_the_end_is_told() -> None:
     import asyncio
 
     pending = pending_with(0)
-    hold = Hold("h", [(account(), 1)])
+    hold = Hold(opened("h", 1), [account()])
     hold.answer = asyncio.get_running_loop().create_future()
     pending.append(hold)
     pending.take()

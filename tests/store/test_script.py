@@ -16,7 +16,7 @@ from proxy.budgets import Account
 from proxy.store import keys
 from proxy.store.operations import Charge, Hold, Numbered, Operation, Park, Release, packed
 from proxy.store.script import SOURCE, Script
-from tests.store.cases import TODAY, account, entry, parked_request
+from tests.store.cases import TODAY, account, entry, opened, parked_request
 from tests.store.servers import Server
 
 BIG = 2**53
@@ -51,7 +51,7 @@ def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account]
 
 
 def park(number: int, entry_id: str, upstream_id: str) -> Park:
-    made = Park(entry(entry_id, None), upstream_id, parked_request(entry_id))
+    made = Park(parked_request(entry_id), upstream_id, opened(entry_id), 10**9)
     made.number = number
     return made
 
@@ -72,11 +72,11 @@ def test_numbers_apply_in_turn_and_once(caller: Caller, raw: redis.Redis) -> Non
 
 def test_a_batch_that_comes_again_changes_nothing(caller: Caller, raw: redis.Redis) -> None:
     batch: list[Operation] = [
-        Hold("a", [(ACCOUNTS[0], 10), (ACCOUNTS[1], 10)]),
-        Hold("b", [(ACCOUNTS[0], 20)]),
+        Hold(opened("a", 10), [ACCOUNTS[0], ACCOUNTS[1]]),
+        Hold(opened("b", 20), [ACCOUNTS[0]]),
         charge(1, "a", 5, [ACCOUNTS[0], ACCOUNTS[1]]),
         Release("b"),
-        Hold("c", [(ACCOUNTS[0], 30)]),
+        Hold(opened("c", 30), [ACCOUNTS[0]]),
         charge(2, "d", 7, [ACCOUNTS[0]]),
     ]
 
@@ -98,7 +98,7 @@ def test_what_is_parked_keeps_its_hold_until_one_of_many_charges_it(raw: redis.R
     def standing() -> tuple[int, int]:
         return tuple(int(str(raw.get(name(budget.key)) or 0)) for name in (keys.committed, keys.held))  # type: ignore[return-value]
 
-    batch: list[Operation] = [Hold("e1", [(budget, 40)]), park(1, "e1", "resp_1")]
+    batch: list[Operation] = [Hold(opened("e1", 40), [budget]), park(1, "e1", "resp_1")]
     assert one.call(*batch) == [0, 0]
     assert one.call(*batch) == [0, 1]  # the reply was lost
     assert standing() == (40, 40)
@@ -107,7 +107,7 @@ def test_what_is_parked_keeps_its_hold_until_one_of_many_charges_it(raw: redis.R
     assert other.call(charge(2, "e1", 5, [budget], parked="resp_1")) == [["0"]]
     assert other.call(charge(1, "e1", 5, [budget], parked="resp_1")) == [0]
     assert other.call(charge(1, "e1", 5, [budget], parked="resp_1")) == [1]
-    assert one.call(charge(2, "e1", 7, [budget], parked="resp_1")) == [0]
+    assert one.call(charge(2, "e1", 7, [budget], parked="resp_1")) == [2]
     assert standing() == (5, 0)
     assert raw.xlen(keys.LEDGER) == 1
     assert not raw.exists(keys.background("resp_1"))
@@ -116,7 +116,7 @@ def test_what_is_parked_keeps_its_hold_until_one_of_many_charges_it(raw: redis.R
 def test_an_account_that_has_expired_stays_away_when_what_was_parked_is_charged(raw: redis.Redis) -> None:
     caller = Caller(raw)
     gone, there = ACCOUNTS[0], ACCOUNTS[1]
-    assert caller.call(Hold("e1", [(gone, 40), (there, 40)]), park(1, "e1", "resp_1")) == [0, 0]
+    assert caller.call(Hold(opened("e1", 40), [gone, there]), park(1, "e1", "resp_1")) == [0, 0]
     raw.delete(keys.committed(gone.key), keys.held(gone.key))
     assert caller.call(charge(2, "e1", 5, [there], parked="resp_1")) == [0]
     assert raw.mget(keys.committed(gone.key), keys.committed(there.key), keys.held(there.key)) == [None, "5", "0"]
@@ -189,7 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(entry_id=ids, accounts=some_accounts, amount=amounts)
     def hold(self, entry_id: str, accounts: list[Account], amount: int) -> None:
         holds = [(each, amount) for each in accounts]
-        [answer] = self.call(Hold(entry_id, holds))
+        [answer] = self.call(Hold(opened(entry_id, amount), accounts))
         model = self.model
         refusing = [
             position
@@ -227,7 +227,7 @@ class StoreMachine(RuleBasedStateMachine):
         """An entry's id is minted once, so it is parked once."""
         entry_id = f"p{self.model.number}"
         alert = ACCOUNTS[2]
-        self.caller.call(Hold(entry_id, [(alert, number % 7)]))
+        self.caller.call(Hold(opened(entry_id, number % 7), [alert]))
         self.model.number += 1
         assert self.call(park(self.model.number, entry_id, response)) == [0]
         self.model.parked[response, entry_id] = [(alert, number % 7)]
@@ -238,9 +238,10 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.model.parked:
             return
         response, entry_id = data.draw(st.sampled_from(sorted(self.model.parked)))
-        for _ in range(claims):
+        for claimed in range(claims):
             self.model.number += 1
-            assert self.call(charge(self.model.number, entry_id, cost, accounts, parked=response)) == [0]
+            answer = 2 if claimed else 0
+            assert self.call(charge(self.model.number, entry_id, cost, accounts, parked=response)) == [answer]
         del self.model.parked[response, entry_id]
         self.model.lines += 1
         for each in accounts:
@@ -257,14 +258,14 @@ class StoreMachine(RuleBasedStateMachine):
         if self.last and isinstance(self.last[0], Release | Numbered):
             self.caller.call(*self.last)
             if isinstance(self.last[0], Numbered) and (self.last[0].number or 0) <= self.model.number:
-                self.model.holds.pop(self.last[0].entry.id, None)
+                self.model.holds.pop(self.last[0].entry_id, None)
 
     @rule(entry_id=ids, amount=st.integers(0, 5))
     def hold_and_settle_and_lose_the_reply(self, entry_id: str, amount: int) -> None:
         alert = ACCOUNTS[2]
         self.model.number += 1
         batch: list[Operation] = [
-            Hold(entry_id, [(alert, amount)]),
+            Hold(opened(entry_id, amount), [alert]),
             charge(self.model.number, entry_id, amount, [alert]),
         ]
         assert self.call(*batch) == [0, 0]

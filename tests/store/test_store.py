@@ -12,7 +12,7 @@ from proxy.budgets import Account, Owner
 from proxy.errors import UsageError
 from proxy.ledger.sums import SumRow, sum_key
 from proxy.store import Refusal, Standing, Store
-from tests.store.cases import AT, TODAY, account, entry
+from tests.store.cases import AT, TODAY, account, entry, opened
 from tests.store.conftest import applied
 from tests.store.servers import Server
 
@@ -25,7 +25,7 @@ async def standing(store: Store, of: Account) -> tuple[int, int]:
 
 async def test_a_hold_is_set_aside_until_its_charge_comes(store: Store) -> None:
     budget = account()
-    assert await store.hold("e1", [(budget, 300)]) is None
+    assert await store.hold(opened("e1", 300), [budget]) is None
     assert await standing(store, budget) == (0, 300)
     store.settle(entry("e1", 120), [budget])
     await applied(store)
@@ -34,7 +34,7 @@ async def test_a_hold_is_set_aside_until_its_charge_comes(store: Store) -> None:
 
 async def test_a_release_gives_the_whole_hold_back(store: Store) -> None:
     budget = account()
-    await store.hold("e1", [(budget, 300)])
+    await store.hold(opened("e1", 300), [budget])
     store.release("e1")
     store.release("e1")
     store.release("never held")
@@ -44,8 +44,8 @@ async def test_a_release_gives_the_whole_hold_back(store: Store) -> None:
 
 async def test_the_limit_may_be_reached_and_not_exceeded(store: Store) -> None:
     budget = account(limit=1000)
-    assert await store.hold("e1", [(budget, 1000)]) is None
-    refusal = await store.hold("e2", [(budget, 1)])
+    assert await store.hold(opened("e1", 1000), [budget]) is None
+    refusal = await store.hold(opened("e2", 1), [budget])
     assert refusal == Refusal(budget, "budget_held", spent=0, held=1000)
     assert await standing(store, budget) == (0, 1000)
 
@@ -53,14 +53,14 @@ async def test_the_limit_may_be_reached_and_not_exceeded(store: Store) -> None:
 async def test_a_refusal_says_whether_waiting_helps(store: Store) -> None:
     budget = account(limit=1000)
     store.settle(entry("e1", 600), [budget])
-    await store.hold("e2", [(budget, 300)])
-    assert await store.hold("e3", [(budget, 200)]) == Refusal(budget, "budget_held", 600, 300)
-    assert await store.hold("e4", [(budget, 401)]) == Refusal(budget, "budget_exceeded", 600, 300)
+    await store.hold(opened("e2", 300), [budget])
+    assert await store.hold(opened("e3", 200), [budget]) == Refusal(budget, "budget_held", 600, 300)
+    assert await store.hold(opened("e4", 401), [budget]) == Refusal(budget, "budget_exceeded", 600, 300)
 
 
 async def test_all_accounts_or_none(store: Store) -> None:
     wide, narrow = account("wide", limit=1000), account("narrow", limit=100)
-    refusal = await store.hold("e1", [(wide, 500), (narrow, 500)])
+    refusal = await store.hold(opened("e1", 500), [wide, narrow])
     assert refusal is not None
     assert refusal.account is narrow
     assert await standing(store, wide) == (0, 0)
@@ -68,15 +68,15 @@ async def test_all_accounts_or_none(store: Store) -> None:
 
 async def test_of_several_refusals_one_that_waiting_does_not_help_is_told(store: Store) -> None:
     full, spent = account("full", limit=1000), account("spent", limit=100)
-    await store.hold("e1", [(full, 1000)])
+    await store.hold(opened("e1", 1000), [full])
     store.settle(entry("e2", 100), [spent])
-    refusal = await store.hold("e3", [(full, 50), (spent, 50)])
+    refusal = await store.hold(opened("e3", 50), [full, spent])
     assert refusal == Refusal(spent, "budget_exceeded", 100, 0)
 
 
 async def test_a_budget_that_only_alerts_never_refuses(store: Store) -> None:
     budget = account(limit=10, refuses=False)
-    assert await store.hold("e1", [(budget, 500)]) is None
+    assert await store.hold(opened("e1", 500), [budget]) is None
     assert await standing(store, budget) == (0, 500)
     assert await store.check([budget]) is None
 
@@ -85,44 +85,46 @@ async def test_limits_beyond_two_to_the_53_are_exact(store: Store) -> None:
     limit = 2**53 + 1  # no double is this number
     budget = account(limit=limit, period="total")
     for number in range(9):
-        assert await store.hold(f"e{number}", [(budget, 10**15)]) is None
-    assert await store.hold("over", [(budget, limit - 9 * 10**15 + 1)]) == Refusal(budget, "budget_held", 0, 9 * 10**15)
-    assert await store.hold("fits", [(budget, limit - 9 * 10**15)]) is None
+        assert await store.hold(opened(f"e{number}", 10**15), [budget]) is None
+    assert await store.hold(opened("over", limit - 9 * 10**15 + 1), [budget]) == Refusal(
+        budget, "budget_held", 0, 9 * 10**15
+    )
+    assert await store.hold(opened("fits", limit - 9 * 10**15), [budget]) is None
     assert await standing(store, budget) == (0, limit)
-    assert await store.hold("one", [(budget, 1)]) is not None
+    assert await store.hold(opened("one", 1), [budget]) is not None
     store.settle(entry("fits", limit - 9 * 10**15 - 1), [budget])
     await applied(store)
-    assert await store.hold("one", [(budget, 1)]) is None
+    assert await store.hold(opened("one", 1), [budget]) is None
 
 
 async def test_a_hold_larger_than_the_limit_is_exceeded_from_the_start(store: Store) -> None:
     budget = account(limit=5)
-    assert await store.hold("e1", [(budget, 1000)]) == Refusal(budget, "budget_exceeded", 0, 0)
+    assert await store.hold(opened("e1", 1000), [budget]) == Refusal(budget, "budget_exceeded", 0, 0)
 
 
 async def test_a_hold_that_comes_again_is_answered_and_not_added(store: Store) -> None:
     budget = account(limit=1000)
     for _ in range(3):
-        assert await store.hold("e1", [(budget, 900)]) is None
+        assert await store.hold(opened("e1", 900), [budget]) is None
     assert await standing(store, budget) == (0, 900)
 
 
 async def test_nothing_to_hold_asks_nobody(store: Store) -> None:
-    assert await store.hold("e1", []) is None
-    store.hold_later("e1", [])
+    assert await store.hold(opened("e1"), []) is None
+    store.hold_later(opened("e1"), [])
     assert await store.check([]) is None
 
 
 async def test_a_hold_nobody_waits_for(store: Store) -> None:
     budget = account(refuses=False)
-    store.hold_later("e1", [(budget, 70)])
+    store.hold_later(opened("e1", 70), [budget])
     await applied(store)
     assert await standing(store, budget) == (0, 70)
 
 
 async def test_check_looks_at_what_is_spent_and_not_at_holds(store: Store) -> None:
     budget = account(limit=100)
-    await store.hold("e1", [(budget, 100)])
+    await store.hold(opened("e1", 100), [budget])
     assert await store.check([budget]) is None
     store.settle(entry("e1", 100), [budget])
     assert await store.check([account("other"), budget]) == Refusal(budget, "budget_exceeded", 100, 0)
@@ -130,7 +132,7 @@ async def test_check_looks_at_what_is_spent_and_not_at_holds(store: Store) -> No
 
 async def test_a_charge_without_a_hold_is_charged_in_full(store: Store) -> None:
     known, late = account("known"), account("late")
-    await store.hold("e1", [(known, 500)])
+    await store.hold(opened("e1", 500), [known])
     store.settle(entry("e1", 200), [known, late])
     await applied(store)
     assert await standing(store, known) == (200, 0)
@@ -139,7 +141,7 @@ async def test_a_charge_without_a_hold_is_charged_in_full(store: Store) -> None:
 
 async def test_a_charge_may_exceed_its_hold_and_the_limit(store: Store) -> None:
     budget = account(limit=100)
-    await store.hold("e1", [(budget, 10)])
+    await store.hold(opened("e1", 10), [budget])
     store.settle(entry("e1", 250), [budget])
     await applied(store)
     assert await standing(store, budget) == (250, 0)
@@ -169,18 +171,19 @@ async def test_a_row_may_have_any_text_in_it(store: Store) -> None:
     assert (row.key, row.requests) == (sum_key(strange), 1)
 
 
-async def test_unpriced_drops_the_hold_and_charges_nothing(store: Store, raw: redis.Redis) -> None:
+async def test_unpriced_drops_the_hold_and_keeps_the_accounts_for_a_later_price(store: Store, raw: redis.Redis) -> None:
     budget, late = account(), account("late")
-    await store.hold("e1", [(budget, 500)])
+    await store.hold(opened("e1", 500), [budget])
     store.settle(entry("e1", None), [budget, late])
     await applied(store)
     assert await standing(store, budget) == (0, 0)
-    assert not raw.exists("{taximeter}:committed:" + late.key)
+    assert raw.mget("{taximeter}:committed:" + late.key, "{taximeter}:held:" + late.key) == ["0", "0"]
+    assert raw.ttl("{taximeter}:committed:" + late.key) > 0
 
 
 async def test_failed_costs_nothing_and_counts(store: Store) -> None:
     budget = account()
-    await store.hold("e1", [(budget, 500)])
+    await store.hold(opened("e1", 500), [budget])
     store.settle(entry("e1", 0, status="failed", usage={}), [budget])
     await applied(store)
     assert await standing(store, budget) == (0, 0)
@@ -214,7 +217,7 @@ async def test_text_that_is_no_text_loses_no_charge(store: Store) -> None:
 
 async def test_keys_of_a_period_expire_90_days_after_it_and_totals_never(store: Store, raw: redis.Redis) -> None:
     month, total, each = account("m"), account("t", period="total"), account("p", owner="acme")
-    await store.hold("e1", [(month, 1), (total, 1), (each, 1)])
+    await store.hold(opened("e1", 1), [month, total, each])
     store.settle(entry("e1", 5), [month, total, each, account("late")])
     store.settle(entry("e2", 5), [month, total, each])
     await applied(store)
@@ -235,9 +238,9 @@ async def test_keys_of_a_period_expire_90_days_after_it_and_totals_never(store: 
 
 async def test_a_charge_that_comes_after_its_account_expired_leaves_no_key(store: Store, raw: redis.Redis) -> None:
     old = account("old", at=AT - timedelta(days=200))
-    await store.hold("e1", [(old, 50)])
+    await store.hold(opened("e1", 50), [old])
     store.settle(entry("e1", 20), [old])
-    await store.hold("e2", [(old, 50)])
+    await store.hold(opened("e2", 50), [old])
     store.release("e2")
     await applied(store)
     assert not list(raw.scan_iter("*old*"))
@@ -247,7 +250,7 @@ async def test_a_charge_that_comes_after_its_account_expired_leaves_no_key(store
 
 async def test_a_hold_whose_account_is_gone_drops_without_a_trace(store: Store, raw: redis.Redis) -> None:
     budget = account()
-    await store.hold("e1", [(budget, 50)])
+    await store.hold(opened("e1", 50), [budget])
     raw.delete("{taximeter}:committed:" + budget.key, "{taximeter}:held:" + budget.key)
     store.release("e1")
     await applied(store)
@@ -257,7 +260,7 @@ async def test_a_hold_whose_account_is_gone_drops_without_a_trace(store: Store, 
 async def test_owners_of_a_budget_per_owner(store: Store) -> None:
     digest = Owner.of_digest("1a2b3c4d" + "0" * 56)
     mine, theirs = account(owner="acme"), account(owner=digest.identity)
-    await store.hold("e1", [(mine, 10)])
+    await store.hold(opened("e1", 10), [mine])
     store.settle(entry("e2", 30), [theirs])
     await applied(store)
     identities = await store.owners_of(mine.budget, mine.period)
@@ -279,7 +282,7 @@ async def test_many_accounts_are_read_in_order(store: Store) -> None:
 
 async def test_200_at_once_on_a_budget_for_100(store: Store) -> None:
     budget = account(limit=100_000)
-    answers = await asyncio.gather(*(store.hold(f"e{number}", [(budget, 1000)]) for number in range(200)))
+    answers = await asyncio.gather(*(store.hold(opened(f"e{number}", 1000), [budget]) for number in range(200)))
     assert [answer is None for answer in answers] == [True] * 100 + [False] * 100
     assert await standing(store, budget) == (0, 100_000)
 
@@ -289,7 +292,7 @@ async def test_two_stores_at_once(server: Server, store: Store) -> None:
     async with await Store.open(server.url, writer="w2", timeout=5) as other:
 
         async def ride(of: Store, number: int) -> bool:
-            if await of.hold(f"e{number}", [(budget, 1000)]) is not None:
+            if await of.hold(opened(f"e{number}", 1000), [budget]) is not None:
                 return False
             of.settle(entry(f"e{number}", 1000), [budget])
             return True
@@ -303,20 +306,20 @@ async def test_two_stores_at_once(server: Server, store: Store) -> None:
 
 
 async def test_calls_of_one_turn_travel_together(store: Store, raw: redis.Redis) -> None:
-    await store.hold("warm", [(account(), 1)])
+    await store.hold(opened("warm", 1), [account()])
     raw.config_resetstat()
-    await asyncio.gather(*(store.hold(f"e{number}", [(account(), 1)]) for number in range(128)))
+    await asyncio.gather(*(store.hold(opened(f"e{number}", 1), [account()]) for number in range(128)))
     assert raw.info("commandstats")["cmdstat_evalsha"]["calls"] == 2
 
 
 async def test_a_cancelled_hold_is_given_back(store: Store) -> None:
     budget = account()
-    task = asyncio.get_running_loop().create_task(store.hold("e1", [(budget, 300)]))
+    task = asyncio.get_running_loop().create_task(store.hold(opened("e1", 300), [budget]))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await store.hold("e2", [(budget, 1)])
+    await store.hold(opened("e2", 1), [budget])
     await applied(store)
     assert await standing(store, budget) == (0, 1)
 
@@ -337,7 +340,7 @@ async def test_a_writer_that_wrote_nothing_leaves_nothing(server: Server, raw: r
 
 async def test_what_is_rejected_for_ever_is_set_aside_and_blocks_nothing(store: Store, raw: redis.Redis) -> None:
     budget, broken = account(), account("broken")
-    await store.hold("e2", [(budget, 500)])
+    await store.hold(opened("e2", 500), [budget])
     raw.lpush("{taximeter}:committed:" + broken.key, "no number")
     for number in range(4):
         store.settle(entry(f"e{number}", 10), [budget, broken] if number == 2 else [budget])
@@ -367,7 +370,7 @@ async def test_no_sum_wraps_around(store: Store, raw: redis.Redis) -> None:
     budget = account(limit=2**62, refuses=False)
     raw.set("{taximeter}:committed:" + budget.key, str(9_200_000_000_000_000_001))
     raw.set("{taximeter}:held:" + budget.key, "0")
-    store.hold_later("e1", [(budget, 10**15)])
+    store.hold_later(opened("e1", 10**15), [budget])
     store.settle(entry("e2", 10**15), [budget])
     store.settle(entry("e3", 10**17), [budget])
     await applied(store)
@@ -410,9 +413,9 @@ async def test_a_key_needs_an_owner_that_can_be(store: Store, owner: str) -> Non
 
 
 async def test_the_script_is_loaded_again_when_the_server_forgot_it(store: Store, raw: redis.Redis) -> None:
-    await store.hold("e1", [(account(), 1)])
+    await store.hold(opened("e1", 1), [account()])
     raw.script_flush()
-    assert await store.hold("e2", [(account(), 1)]) is None
+    assert await store.hold(opened("e2", 1), [account()]) is None
     assert await standing(store, account()) == (0, 2)
 
 
