@@ -24,14 +24,14 @@ The life of a request:
 2.  `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the hold at the asked
     model's rate. One script call in `store` sets it aside on all of them or refuses. The request waits for that
     answer only when a refusing budget matches; otherwise the hold travels along.
-3.  `server.exchange` sends it through `upstream`, and relays bytes as they come; the `Meter` sees the same bytes. A
-    stream that was not asked for its usage is asked (`include_usage` is spliced in), and what the client did not ask
-    for is taken out again.
+3.  It is journalled; then `server.exchange` sends it through `upstream`, and relays bytes as they come; the `Meter`
+    sees the same bytes. A stream that was not asked for its usage is asked (`include_usage` is spliced in), and what
+    the client did not ask for is taken out again.
 4.  However it ends (whole, broken, client gone, never answered), the meter gives ONE reading: reported, estimated,
     presumed or failed; or it is accepted to be worked on in the background, and parked until a later GET shows its end.
-5.  `settlement` prices the reading at the served model's rate card, and hands one ledger entry to the store: in one
-    script the hold is dropped, the charge is added to every budget and to the day's sums, and the ledger line is
-    written. The client's last byte waits for none of it.
+5.  `settlement` prices the reading at the served model's rate card, journals the end, and hands one ledger entry to the
+    store: in one script the hold is dropped, the charge is added to every budget and to the day's sums, and the ledger
+    line is written. The client's last byte waits for none of it.
 
 A supervisor owns the listening socket, the embedded store and the ops port; its workers do the above.
 """

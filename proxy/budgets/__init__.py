@@ -11,8 +11,8 @@ from proxy.budgets.raised import Raise, Raises
 
 __all__ = [
     "ANONYMOUS",
-    "MOST_ACCOUNTS",
     "MAX_PROMPT_TOKENS",
+    "MOST_ACCOUNTS",
     "Account",
     "Budget",
     "BudgetBook",

@@ -4,6 +4,8 @@ store        what the rest of the program talks to
 connection   the one ordered connection of a process: batches, reconnecting
 pending      what waits for it, what must be sent again, and what a new connection mends
 operations   what travels on it, what the answers mean, and where each rule of the protocol is held
+finished     of these, the finished requests, which the journal numbers
+packing      entries and accounts as scripts and journal keep them
 apply.lua    the script that applies a batch; `script` calls it
 wire         one connection: handshake, commands, errors as StoreAway or StoreRefused
 address      a URL: plain, TLS, unix socket, Sentinel, Cluster
@@ -18,7 +20,9 @@ embedded     the Valkey that starts with taximeter where no URL is given; `serve
 from proxy.store.caller_keys import CallerKey
 from proxy.store.data_dir import DataDir
 from proxy.store.embedded import EmbeddedStore, embedded_store
-from proxy.store.operations import Refusal, SetAside, moved_account
+from proxy.store.finished import SetAside
+from proxy.store.operations import Refusal
+from proxy.store.packing import moved_account
 from proxy.store.reads import Standing
 from proxy.store.store import Store
 

@@ -107,26 +107,17 @@ local function checked(charge)
   return there
 end
 
--- The rest of a charge that was checked, after its accounts.
-local function record_line(charge, line)
-  local _, _, _, day, row, quantities = unpack(charge)
+-- Writes a charge that was checked. With `is_reversal`, accounts that have expired meanwhile stay away.
+local function write(charge, there, line, is_reversal)
+  local _, accounts, amount, day, row, quantities = unpack(charge)
+  for _, account in ipairs(accounts) do
+    local is_there = there[account[1]]
+    if is_there or not is_reversal then
+      add(account, account[2], account[3], account[4], is_there, amount, '0')
+    end
+  end
   for i = 1, #quantities, 2 do redis.call('HINCRBY', SUMS .. day, row .. quantities[i], quantities[i + 1]) end
   redis.call('XADD', ledger, '*', 'e', line)
-end
-
-local function write(charge, there, line)
-  for _, account in ipairs(charge[2]) do
-    add(account, account[2], account[3], account[4], there[account[1]], charge[3], '0')
-  end
-  record_line(charge, line or charge[7])
-end
-
--- Writes the reversal of a presumed entry. An account that has expired meanwhile stays away.
-local function write_back(charge, there)
-  for _, account in ipairs(charge[2]) do
-    if there[account[1]] then redis.call('INCRBY', COMMITTED .. account[1], charge[3]) end
-  end
-  record_line(charge, charge[7])
 end
 
 -- {1, id, {{key, amount, most, expires_at, series, owner}, …}, opened}: set aside on all accounts or on none.
@@ -213,11 +204,11 @@ local function settle(before, this, charge)
     redis.call('ZREM', due, id .. ' ' .. parked)
   end
   if back then
-    write_back(back, still_there)
+    write(back, still_there, back[7], true)
     redis.call('HDEL', presumed, id)
     write(charge, there, (charge[7]:gsub('"line":"entry"', '"line":"correction"', 1)))
   else
-    write(charge, there)
+    write(charge, there, charge[7])
   end
   return count(this)
 end
@@ -260,20 +251,20 @@ local function reverse(id)
   local reversal = has_presumed and redis.call('HGET', presumed, id)
   if not reversal then return 0 end
   local back = cmsgpack.unpack(reversal)
-  write_back(back, checked(back))
+  write(back, checked(back), back[7], true)
   redis.call('HDEL', presumed, id)
   return 0
 end
 
 -- {9, charge, reversal}: a sweeper has taken the writer's place: what it holds becomes a presumed entry, once.
--- `reversal` is the charge that takes it back, as MessagePack. Answers 0, or 1 where nothing is held.
+-- `reversal` is the charge that takes it back, kept as MessagePack. Answers 0, or 1 where nothing is held.
 local function presume(charge, reversal)
   local id = charge[1]
   if redis.call('HEXISTS', holds, id) == 0 then return 1 end
   local there = checked(charge)
   drop(id, there)
-  write(charge, there)
-  redis.call('HSET', presumed, id, reversal) -- rule 5
+  write(charge, there, charge[7])
+  redis.call('HSET', presumed, id, cmsgpack.pack(reversal)) -- rule 5
   redis.call('EXPIRE', presumed, KEPT)
   return 0
 end
@@ -291,8 +282,8 @@ local function presume_parked(key, forget_at, charge, reversal)
   end
   local there = checked(charge)
   give_back(held, there)
-  write(charge, there)
-  redis.call('HSET', key, id, record .. '\n!' .. reversal)
+  write(charge, there, charge[7])
+  redis.call('HSET', key, id, record .. '\n!' .. cmsgpack.pack(reversal))
   redis.call('ZADD', due, forget_at, id .. ' ' .. key)
   return 0
 end

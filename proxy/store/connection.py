@@ -23,7 +23,8 @@ from typing import TypeVar
 from proxy.errors import StoreAway, StoreError, StoreRefused
 from proxy.store import keys
 from proxy.store.address import Address
-from proxy.store.operations import Asked, Beat, Check, Hold, Numbered, Operation, Refusal, Release, packed
+from proxy.store.finished import Numbered
+from proxy.store.operations import Asked, Beat, Check, Hold, Operation, Refusal, Release, packed
 from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
 from proxy.store.script import Script, ScriptFailed
 from proxy.store.wire import Wire

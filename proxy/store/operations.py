@@ -16,7 +16,7 @@ The rules of the protocol, and where each is held:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,22 +24,12 @@ import msgspec
 
 from proxy.budgets import Account
 from proxy.errors import StoreAway
-from proxy.ledger.entry import LedgerEntry
-from proxy.ledger.opened import MovedAccount, Opened
-from proxy.ledger.parked import Parked
-from proxy.ledger.sums import SumKey, sum_key
-from proxy.store import keys
+from proxy.ledger.opened import Opened, presumed
+from proxy.store.finished import Numbered
+from proxy.store.packing import MAX_AMOUNT, charge_of, lifetime, pack, raw, reversal_of, text
 from rates.money import Nanos
 
-MAX_AMOUNT: Nanos = 10**16
-"""Ten million dollars for one request. apply.lua keeps room for it below the end of an int64."""
-
 log = logging.getLogger(__name__)
-_SETTLE, _SKIP, _PARK = 4, 5, 6
-_CHARGED_ELSEWHERE = 2
-_packed = msgspec.msgpack.Encoder().encode
-_body = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
-_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +79,7 @@ class Hold(Asked):
         self.accounts = accounts
         # A hold is a guess: it is bounded, and no reason to fail a request.
         self.amount = max(0, min(opened.nanos or 0, MAX_AMOUNT))
-        self.record = _text(opened)
+        self.record = text(opened)
         self.is_open = self.is_kept = False
         self.payload = self._payload(limited=True)
 
@@ -109,11 +99,11 @@ class Hold(Asked):
                 account.key,
                 str(amount),
                 str(account.budget.limit - amount) if limited and account.budget.refuses else "",
-                *_lifetime(account),
+                *lifetime(account),
             )
             for account in self.accounts
         ]
-        return _raw((1, self.entry_id, accounts, self.record))
+        return raw((1, self.entry_id, accounts, self.record))
 
     def read(self, answer: Any) -> None:
         """Tell who waits: None when the money is set aside."""
@@ -145,7 +135,7 @@ class Check(Asked):
     def __init__(self, accounts: Sequence[Account]) -> None:
         super().__init__()
         self.accounts = tuple(accounts)
-        self.payload = _raw((3, [(account.key,) for account in self.accounts]))
+        self.payload = raw((3, [(account.key,) for account in self.accounts]))
 
     def read(self, answer: Any) -> None:
         if not isinstance(answer, list):
@@ -166,7 +156,7 @@ class Release:
 
     def __init__(self, entry_id: str) -> None:
         self.entry_id = entry_id
-        self.payload = _raw((2, entry_id))
+        self.payload = raw((2, entry_id))
 
     def read(self, answer: Any) -> None:
         if answer != 0:
@@ -180,7 +170,7 @@ class Reverse:
 
     def __init__(self, entry_id: str) -> None:
         self.entry_id = entry_id
-        self.payload = _raw((8, entry_id))
+        self.payload = raw((8, entry_id))
 
     def read(self, answer: Any) -> None:
         if answer != 0:
@@ -198,163 +188,36 @@ class Beat:
             log.error("the store does not count heartbeats: %s", text_of(answer))
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A record that the store rejects for ever. `line` is its entry as JSON, or what was parked."""
+class Presume:
+    """A hold becomes a presumed entry: by a sweeper that has taken the writer's place."""
 
-    id: str
-    line: str
-    why: str
+    __slots__ = ("entry_id", "payload")
 
-
-class Numbered:
-    """A finished request, to be applied in its turn. The journal gives it its number, and keeps `body`.
-
-    `is_skipped`: the store rejects it for ever, so that only its number counts now and its hold is dropped.
-    """
-
-    __slots__ = ("_content", "_kind", "entry_id", "number", "on_charged")
-
-    def __init__(self, kind: int, entry_id: str, content: msgspec.Raw, number: int | None = None) -> None:
-        self.entry_id = entry_id
-        self.number = number
-        self.on_charged: Callable[[], object] | None = None
-        """Called when it was applied, unless somebody else had charged the same."""
-        self._kind = kind
-        self._content = content
-
-    @classmethod
-    def of_body(cls, number: int, entry_id: str, body: bytes) -> "Numbered":
-        """As it was journalled. Raises msgspec.DecodeError."""
-        kind, content = _body(body)
-        return cls(kind, entry_id, content, number)
-
-    @property
-    def body(self) -> bytes:
-        return _packed((self._kind, self._content))
-
-    @property
-    def payload(self) -> tuple[int, str, str, msgspec.Raw]:
-        assert self.number is not None
-        return self._kind, str(self.number - 1), str(self.number), self._content
-
-    @property
-    def is_skipped(self) -> bool:
-        return self._kind == _SKIP
-
-    def skip(self, why: str) -> SetAside:
-        """From now on it only counts. Returns what it was."""
-        content = msgspec.msgpack.decode(self._content)
-        aside = SetAside(self.entry_id, content[6 if self._kind == _SETTLE else 2], why)
-        self._kind, self._content = _SKIP, _raw((aside.id, aside.line, aside.why))
-        return aside
-
-    def read(self, answer: int) -> None:
-        told, self.on_charged = self.on_charged, None  # once: it may be applied again after a rollback
-        if told is not None and answer != _CHARGED_ELSEWHERE:
-            told()
+    def __init__(self, opened: Opened, reason: str, writer: str) -> None:
+        entry = presumed(opened, reason, writer=writer)
+        self.entry_id = opened.id
+        self.payload = raw((9, charge_of(entry, opened.accounts), reversal_of(entry)))
 
 
-class Charge(Numbered):
-    """A ledger entry: its hold is dropped, and it is added to accounts, sums and ledger."""
+class PresumeParked:
+    """A parked request becomes a presumed entry; where it was presumed before, it is forgotten."""
 
-    __slots__ = ()
+    __slots__ = ("entry_id", "payload")
 
-    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account | MovedAccount], *, parked: str = "") -> None:
-        """`parked`: the upstream id under which the request was parked; it is charged only if it still is."""
-        key = keys.background(parked) if parked else ""
-        super().__init__(_SETTLE, entry.id, _raw((*charge_of(entry, accounts), key)))
-        if abs(entry.cost_nanos or 0) > MAX_AMOUNT:
-            raise TooDear(self)
-
-
-class TooDear(ValueError):  # noqa: N818 - a finding
-    """More nanos than any request can cost, and than a script can add."""
-
-    def __init__(self, charge: Charge) -> None:
-        super().__init__(f"{charge.entry_id} costs more than any request can")
-        self.charge = charge
-
-
-class Park(Numbered):
-    """A request that the upstream works on in the background: whoever hears of its end charges it.
-
-    `opened` is kept where nothing is held for it; `due_at` (Unix seconds) is when its end is not waited for any more.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, parked: Parked, upstream_id: str, opened: Opened, due_at: int) -> None:
-        key = keys.background(upstream_id)
-        content = (parked.entry_id, key, _text(parked), _text(opened), str(due_at))
-        super().__init__(_PARK, parked.entry_id, _raw(content))
+    def __init__(self, opened: Opened, reason: str, key: str, forget_at: int) -> None:
+        entry = presumed(opened, reason)
+        self.entry_id = opened.id
+        self.payload = raw((10, key, str(forget_at), charge_of(entry, opened.accounts), reversal_of(entry)))
 
 
 Operation = Hold | Release | Check | Reverse | Beat | Numbered
+Swept = Presume | PresumeParked
 
 
-def charge_of(entry: LedgerEntry, accounts: Sequence[Account | MovedAccount]) -> tuple[object, ...]:
-    """A charge as the script reads it."""
-    nanos = entry.cost_nanos or 0
-    quantities = ["requests", str(entry.requests)]
-    for kind, quantity in entry.usage.items():
-        quantities += (kind, str(quantity))
-    if nanos:
-        quantities += ("nanos", str(nanos))
-    moves = nanos or entry.status == "unpriced"  # what has no price yet may get one: its accounts must be there
-    return (
-        _plain(entry.id),
-        [(_plain(account.key), *_lifetime(account)) for account in accounts] if moves else (),
-        str(nanos),
-        entry.at[:10],
-        row_of(sum_key(entry)),
-        quantities,
-        _text(entry),
-    )
-
-
-def packed(operations: Sequence[Operation]) -> bytes:
+def packed(operations: Sequence[Operation | Swept]) -> bytes:
     """A batch as the script reads it."""
-    return _packed([operation.payload for operation in operations])
-
-
-def _text(record: msgspec.Struct) -> str:
-    """As JSON, in a text: the server's MessagePack knows no bytes."""
-    try:
-        return _json(record).decode()
-    except UnicodeEncodeError:  # half a surrogate pair, say in a header: no text, but no reason to lose a charge
-        texts = {name: value for name in record.__struct_fields__ if isinstance(value := getattr(record, name), str)}
-        return _json(msgspec.structs.replace(record, **{name: _plain(value) for name, value in texts.items()})).decode()
-
-
-def _plain(text: str) -> str:
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return pack([operation.payload for operation in operations])
 
 
 def text_of(answer: Any) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else repr(answer)
-
-
-def row_of(key: SumKey) -> str:
-    """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    texts = (key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)
-    return _json([_plain(text) for text in texts]).decode()
-
-
-def _raw(payload: object) -> msgspec.Raw:
-    # Packed when it comes in: what cannot be packed fails at its caller, and sending again costs nothing.
-    return msgspec.Raw(_packed(payload))
-
-
-def moved_account(account: Account) -> MovedAccount:
-    """What the store needs of an account to move money."""
-    return MovedAccount(account.budget.name, account.key, *_lifetime(account))
-
-
-def _lifetime(account: Account | MovedAccount) -> tuple[str, str, str]:
-    """When its keys expire (Unix seconds; empty: never), its series, and the owner that the series lists."""
-    if isinstance(account, MovedAccount):
-        return account.expires_at, account.series, account.owner
-    ends_at = account.ends_at
-    expires_at = "" if ends_at is None else str(ends_at + keys.KEPT_AFTER_PERIOD_SECONDS)
-    return expires_at, account.series, account.owner_identity or ""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.store.operations import Asked, Hold, Numbered, Operation, Release, Reverse, SetAside, text_of
+from proxy.store.finished import Numbered, SetAside
+from proxy.store.operations import Asked, Hold, Operation, Release, Reverse, text_of
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
 log = logging.getLogger(__name__)

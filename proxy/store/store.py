@@ -16,7 +16,8 @@ from proxy.store import caller_keys, leases
 from proxy.store.address import Address
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
-from proxy.store.operations import Charge, Check, Hold, Park, Refusal, Release, SetAside, TooDear
+from proxy.store.finished import Charge, Park, SetAside, TooDear
+from proxy.store.operations import Check, Hold, Refusal, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.errors import StoreAway
-from proxy.store.operations import Charge, Hold, Numbered, Operation, Release
+from proxy.store.finished import Charge, Numbered
+from proxy.store.operations import Hold, Operation, Release
 from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
 from tests.store.cases import account, entry, opened
 

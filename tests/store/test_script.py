@@ -14,9 +14,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from proxy.budgets import Account
 from proxy.store import keys
-from proxy.store.operations import Charge, Hold, Numbered, Operation, Park, Release, packed
-from proxy.store.script import SOURCE, Script
-from tests.store.cases import TODAY, account, entry, opened, parked_request
+from proxy.store.finished import Numbered
+from proxy.store.operations import Hold, Operation, Release
+from proxy.store.script import SOURCE
+from tests.store.calling import Caller, charge, park
+from tests.store.cases import TODAY, account, opened
 from tests.store.servers import Server
 
 BIG = 2**53
@@ -28,32 +30,6 @@ ACCOUNTS = (
     account("big", limit=BIG + 1, period="total"),
 )
 STARTS = {"big": BIG - 50}  # so that sums cross 2^53, where doubles have holes
-
-
-class Caller:
-    """Calls the script as a connection does, without one."""
-
-    def __init__(self, client: redis.Redis, writer: str = "w") -> None:
-        self._client = client
-        self._arguments = Script(None, writer, "token")._arguments  # type: ignore[arg-type]
-        client.hset(keys.writer(writer), "token", "token")
-
-    def call(self, *operations: Operation) -> list[Any]:
-        answers = self._client.eval(SOURCE.decode(), *self._arguments, packed(operations))
-        assert isinstance(answers, list)
-        return answers
-
-
-def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account], *, parked: str = "") -> Charge:
-    made = Charge(entry(entry_id, cost), accounts, parked=parked)
-    made.number = number
-    return made
-
-
-def park(number: int, entry_id: str, upstream_id: str) -> Park:
-    made = Park(parked_request(entry_id), upstream_id, opened(entry_id), 10**9)
-    made.number = number
-    return made
 
 
 @pytest.fixture
