@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
+from typing import Literal
 
 from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import Account
@@ -53,6 +54,7 @@ class Settlement:
         reason = reading.reason
         found, charge = None, None
         nanos: int | None = 0
+        counted_as: Literal["reported", "estimated", "presumed"] | None = None
         if reading.status == "pending":
             nanos, reason = None, reading.reason
         elif reading.status != "failed":
@@ -60,7 +62,7 @@ class Settlement:
                 found, charge = _price(rules, name, reading, admitted.at)
                 nanos = charge.nanos
             except NotPriced as unpriced:
-                nanos, status, reason = None, "unpriced", str(unpriced)
+                nanos, status, reason, counted_as = None, "unpriced", str(unpriced), reading.status
         accounts = _charged(admitted, served, reading.model, name)
         entry = LedgerEntry(
             id=admitted.entry_id,
@@ -72,6 +74,7 @@ class Settlement:
             tier=found.card.tier if found else reading.service_tier or "standard",
             status=status,
             reason=reason,
+            counted_as=counted_as,
             usage=reading.usage.as_dict(),
             card=found.card.id if found else None,
             provenance=found.provenance if found else None,
@@ -79,8 +82,10 @@ class Settlement:
             or (found is not None and charge is not None and (found.assumed or charge.assumed)),
             long_context=charge.long_context if charge else False,
             cost_nanos=nanos,
-            # With 0 where the price is unknown: a later price moves these.
-            moved=() if nanos == 0 else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
+            # With 0 where it is free, or its price unknown: a later price moves these.
+            moved=()
+            if status == "failed"
+            else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
             upstream_id=reading.upstream_id,
             client_request_id=client_request_id,
             upstream_status=upstream_status,

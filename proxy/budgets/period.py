@@ -29,6 +29,7 @@ class Period:
         return self.start is None or self.end is None or self.start <= at < self.end
 
 
+_FARTHEST_EAST = timedelta(hours=15)  # Kiribati is 14 hours ahead of UTC
 TOTAL = Period(PeriodKind.TOTAL, "total", None, None)
 
 
@@ -49,6 +50,20 @@ def period_at(kind: PeriodKind, timezone: str, at: datetime) -> Period:
     while (end := _midnight(_next(kind, first), zone)) <= at:
         first = _next(kind, first)
     return Period(kind, _id(kind, first), _midnight(first, zone), end)
+
+
+def never_ends_before(period_id: str) -> datetime | None:
+    """The first moment at which a period with this id may end in any time zone; None: it never does, or is no id."""
+    try:
+        if "-W" in period_id:
+            end = date.fromisoformat(f"{period_id}-1") + timedelta(days=7)
+        elif len(period_id) == len("2026-11"):
+            end = _next(PeriodKind.MONTH, date.fromisoformat(f"{period_id}-01"))
+        else:
+            end = date.fromisoformat(period_id) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    return datetime.combine(end, time(), UTC) - _FARTHEST_EAST
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -54,6 +54,8 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "max_open_requests_per_owner": partial(whole, low=1, high=1_000_000),
     "max_request_seconds": partial(number, low=1, high=604_800),
     "max_body_bytes": partial(whole, low=1_024, high=2**31),
+    "ledger_days": partial(whole, low=1, high=36_500),
+    "ledger_max_entries": partial(whole, low=1, high=1_000_000_000),
     "budget": budgets,
     "models": text_table,
     "baseline": text_table,

@@ -2,6 +2,7 @@
 
 runner   runs jobs while their leases hold
 lease    a lease that is kept, and said to be lost in time
+trim     the ledger's retention
 
 Who writes a job: a process that was stopped for longer than its lease may go on for a moment beside its successor, so
 everything a job does must bear being done twice. It is cancelled when its lease is lost, when the configuration is read

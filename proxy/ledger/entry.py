@@ -40,6 +40,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str | None = None
     """Why it is estimated, presumed or unpriced, in a word: client_left, stream_broke, no_usage, no_card, …"""
+    counted_as: Literal["reported", "estimated", "presumed"] | None = None
+    """Of an unpriced entry: what its status is when it gets a price."""
     usage: dict[str, int]
     card: str | None
     provenance: str | None

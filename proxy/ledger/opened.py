@@ -61,6 +61,7 @@ def presumed(opened: Opened, reason: str, *, writer: str | None = None) -> Ledge
         tier=opened.tier,
         status="unpriced" if nanos is None else "presumed",
         reason=reason,
+        counted_as="presumed" if nanos is None else None,
         usage=opened.usage,
         card=opened.card,
         provenance=opened.provenance,

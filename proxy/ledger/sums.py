@@ -1,9 +1,13 @@
 """Day sums: what reports are made from. One row a (UTC day, owner, served model, card, tier, …)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from proxy.ledger.entry import LedgerEntry
+
+_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,22 @@ def sum_key(entry: LedgerEntry) -> SumKey:
         endpoint=entry.endpoint,
         status=entry.status,
     )
+
+
+def row_of(key: SumKey) -> str:
+    """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
+    parts = (key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)
+    return _json([plain(part) for part in parts]).decode()
+
+
+def plain(given: str) -> str:
+    """Without half a surrogate pair, which is no text and may stand in what a caller sends."""
+    return given if given.isascii() else given.encode(errors="replace").decode()
+
+
+def quantities_of(line: LedgerEntry) -> Iterator[tuple[str, int]]:
+    """What a line adds to its row: `requests`, each kind of usage, and `nanos` where it is priced and costs any."""
+    yield "requests", line.requests
+    yield from line.usage.items()
+    if line.cost_nanos:
+        yield "nanos", line.cost_nanos

@@ -23,6 +23,7 @@ from proxy.config import Address, Config
 from proxy.config.environment import process_environ
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
+from proxy.jobs.trim import Trim
 from proxy.server.control import Orders, frame
 from proxy.server.ops import Ops
 from proxy.server.rules import build_rules
@@ -227,7 +228,8 @@ class Supervisor:
 
     def _jobs_to_do(self) -> list[Job]:
         """What runs by the clock under this configuration: they are made anew when it is read again."""
-        return []
+        config = self._config
+        return [Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries)]
 
     async def _start_jobs(self) -> None:
         await self._stop_jobs()

@@ -36,6 +36,21 @@ CALLER_KEYS = PREFIX + "keys"
 LEASE = PREFIX + "lease:"
 """+ job: string, who runs it now. Ends by itself when it is not kept up."""
 
+TRIMMED = PREFIX + "trimmed"
+"""Hash: `place` of the last line that was folded into checkpoint sums, `lines` so far."""
+TRIMMED_ACCOUNT = PREFIX + "trimmed-account:"
+"""+ account key: string, nanos that folded lines moved. Lives as long as `committed`."""
+TRIMMED_SUMS = PREFIX + "trimmed-sums:"
+"""+ UTC day: hash, what folded lines are in the day's sums; fields as there. Lives for ever."""
+READING = PREFIX + "reading"
+"""String, there while somebody reads the whole ledger: nothing is trimmed then. Ends by itself."""
+REPRICE = PREFIX + "reprice"
+"""Hash: `token` of whoever re-prices the ledger now, `number` of the last batch. Ends by itself."""
+AUDIT = PREFIX + "audit"
+"""Stream, field `e`: what somebody changed, as JSON: `at`, `who`, `action`, and what belongs to the action."""
+OPENING = PREFIX + "opening"
+"""Hash: account key → nanos that a new budget began with, from entries that do not name it."""
+
 KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
 WRITER_KEPT_SECONDS = 90 * 86_400  # after its last beat: as long as anything could still be sent again
 

@@ -25,6 +25,7 @@ import msgspec
 from proxy.budgets import Account
 from proxy.errors import StoreAway
 from proxy.ledger.opened import Opened, presumed
+from proxy.store import keys
 from proxy.store.finished import Numbered
 from proxy.store.packing import MAX_AMOUNT, charge_of, lifetime, pack, raw, reversal_of, text
 from rates.money import Nanos
@@ -205,7 +206,8 @@ class PresumeParked:
     __slots__ = ("entry_id", "payload")
 
     def __init__(self, opened: Opened, reason: str, key: str, forget_at: int) -> None:
-        entry = presumed(opened, reason)
+        # With the upstream's id: that leads to the key, where the charge stands that takes the entry back.
+        entry = msgspec.structs.replace(presumed(opened, reason), upstream_id=key.removeprefix(keys.BACKGROUND))
         self.entry_id = opened.id
         self.payload = raw((10, key, str(forget_at), charge_of(entry, opened.accounts), reversal_of(entry)))
 

@@ -7,7 +7,7 @@ import msgspec
 from proxy.budgets import Account
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import MovedAccount
-from proxy.ledger.sums import SumKey, sum_key
+from proxy.ledger.sums import plain, quantities_of, row_of, sum_key
 from proxy.store import keys
 from rates.money import Nanos
 
@@ -20,20 +20,15 @@ pack = msgspec.msgpack.Encoder().encode
 
 def charge_of(entry: LedgerEntry, accounts: Sequence[Account | MovedAccount]) -> tuple[object, ...]:
     """A charge as the script reads it."""
-    nanos = entry.cost_nanos or 0
-    quantities = ["requests", str(entry.requests)]
-    for kind, quantity in entry.usage.items():
-        quantities += (kind, str(quantity))
-    if nanos:
-        quantities += ("nanos", str(nanos))
-    moves = nanos or entry.status == "unpriced"  # what has no price yet may get one: its accounts must be there
+    # What is free, or has no price yet, may get one: its accounts must be there.
+    moves = entry.status != "failed"
     return (
         plain(entry.id),
         [(plain(account.key), *lifetime(account)) for account in accounts] if moves else (),
-        str(nanos),
+        str(entry.cost_nanos or 0),
         entry.at[:10],
         row_of(sum_key(entry)),
-        quantities,
+        [part for kind, number in quantities_of(entry) for part in (kind, str(number))],
         text(entry),
     )
 
@@ -44,12 +39,6 @@ def reversal_of(entry: LedgerEntry) -> tuple[object, ...]:
     return charge_of(entry.reversed(), accounts)
 
 
-def row_of(key: SumKey) -> str:
-    """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    parts = (key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)
-    return _json([plain(part) for part in parts]).decode()
-
-
 def text(record: msgspec.Struct) -> str:
     """As JSON, in a text: the server's MessagePack knows no bytes."""
     try:
@@ -57,11 +46,6 @@ def text(record: msgspec.Struct) -> str:
     except UnicodeEncodeError:  # half a surrogate pair, say in a header: no text, but no reason to lose a charge
         texts = {name: value for name in record.__struct_fields__ if isinstance(value := getattr(record, name), str)}
         return _json(msgspec.structs.replace(record, **{name: plain(value) for name, value in texts.items()})).decode()
-
-
-def plain(given: str) -> str:
-    """Without what is no text."""
-    return given if given.isascii() else given.encode(errors="replace").decode()
 
 
 def raw(payload: object) -> msgspec.Raw:

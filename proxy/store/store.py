@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Self
 
 from proxy.budgets import Account, Budget, Period
@@ -12,7 +12,7 @@ from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
-from proxy.store import caller_keys, leases
+from proxy.store import caller_keys, leases, ledger_trim
 from proxy.store.address import Address
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
@@ -239,3 +239,7 @@ class Store:
     async def drop_lease(self, name: str, holder: str) -> None:
         """Give one's own lease up."""
         await leases.drop(self._reads, name, holder)
+
+    async def trim_ledger(self, *, keep: timedelta, most: int) -> int:
+        """Fold lines that are older, or too many, into checkpoint sums. Returns how many."""
+        return await ledger_trim.trim(self._reads, keep=keep, most=most)

@@ -1,0 +1,135 @@
+"""Reading the ledger's stream: forwards, backwards, from a time, while it goes on growing."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from proxy.errors import StoreRefused
+from proxy.ledger.entry import LedgerEntry
+from proxy.store import keys
+from proxy.store.reads import LONGEST_SECONDS, Reads
+
+LINES_A_CALL = 1000  # about 600 KB
+CLOCK_SKEW = timedelta(hours=1)  # between whoever wrote an entry's time and the store that received it
+
+_entry = msgspec.json.Decoder(LedgerEntry).decode
+_END = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it stands in the stream. Its place sorts: milliseconds of the store's clock, and a number."""
+
+    place: bytes
+    raw: bytes
+
+    @property
+    def entry(self) -> LedgerEntry:
+        """Raises StoreRefused for what is no line of a ledger."""
+        try:
+            return _entry(self.raw)
+        except msgspec.DecodeError as error:
+            raise StoreRefused(f"ledger line {self.place.decode()} cannot be read: {error}") from None
+
+    @property
+    def millis(self) -> int:
+        return int(self.place.partition(b"-")[0])
+
+    @property
+    def applied_at(self) -> datetime:
+        return moment_of(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How much of the ledger is there. `trimmed_until`: what was applied up to then is only in checkpoint sums."""
+
+    lines: int
+    first_at: datetime | None
+    trimmed_lines: int
+    trimmed_until: datetime | None
+
+
+class Ledger:
+    """The stream, for whoever reads it. Raises StoreAway and StoreRefused."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def span(self) -> Span:
+        lines = await self._call("XLEN", keys.LEDGER)
+        first = await self._call("XRANGE", keys.LEDGER, "-", "+", "COUNT", 1)
+        place, trimmed = await self._call("HMGET", keys.TRIMMED, "place", "lines")
+        return Span(
+            lines,
+            moment_of(first[0][0]) if first else None,
+            int(trimmed or 0),
+            moment_of(place) if place is not None else None,
+        )
+
+    async def forwards(self, first: str = "-", *, last: str = _END) -> AsyncIterator[list[Line]]:
+        """Pages from `first` to `last` (both included), as they stand when they are read; ends at the end."""
+        while page := await self._page("XRANGE", first, last):
+            yield page
+            if len(page) < LINES_A_CALL:
+                return
+            first = after(page[-1].place)
+
+    async def backwards(self, first: str = "-") -> AsyncIterator[list[Line]]:
+        """Pages from the newest line down to `first`."""
+        last = _END
+        while page := await self._page("XREVRANGE", last, first):
+            yield page
+            if len(page) < LINES_A_CALL:
+                return
+            last = after(page[-1].place)
+
+    async def newest(self, count: int) -> list[Line]:
+        """The last lines, the oldest of them first."""
+        found: list[Line] = []
+        last = _END
+        while len(found) < count:
+            page = await self._page("XREVRANGE", last, "-", min(count - len(found), LINES_A_CALL))
+            if not page:
+                break
+            found += page
+            last = after(page[-1].place)
+        return found[::-1]
+
+    async def of_id(self, entry_id: str, begun: datetime) -> list[Line]:
+        """Every line of an entry that began then, from there on: corrections may be much younger than the entry."""
+        needle = entry_id.encode()
+        found: list[Line] = []
+        async for page in self.forwards(place_at(begun)):
+            found += [line for line in page if needle in line.raw and line.entry.id == entry_id]
+        return found
+
+    async def audit(self) -> list[tuple[datetime, dict[str, Any]]]:
+        """What people changed, oldest first: when the store took it down, and what they did."""
+        lines = await self._call("XRANGE", keys.AUDIT, "-", "+")
+        return [(moment_of(place), msgspec.json.decode(fields[1])) for place, fields in lines]
+
+    async def _page(self, command: str, start: str, end: str, count: int = LINES_A_CALL) -> list[Line]:
+        lines = await self._call(command, keys.LEDGER, start, end, "COUNT", count)
+        return [Line(place, fields[1]) for place, fields in lines]
+
+    async def _call(self, *arguments: str | int) -> Any:
+        return await self._reads.call(*arguments, seconds=LONGEST_SECONDS)
+
+
+def moment_of(place: bytes) -> datetime:
+    """When the store took a line down: its clock, milliseconds."""
+    return datetime.fromtimestamp(int(place.partition(b"-")[0]) / 1000, UTC)
+
+
+def after(place: bytes) -> str:
+    """From there on, in the direction of reading, without the place itself."""
+    return f"({place.decode()}"
+
+
+def place_at(begun: datetime) -> str:
+    """No line of what began then, or later, stands before this place."""
+    return str(max(0, int((begun - CLOCK_SKEW).timestamp() * 1000)))
