@@ -11,7 +11,7 @@ fine-tune at its base's price. Otherwise: NotPriced, which says what is missing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Literal
@@ -184,14 +184,18 @@ class Catalogue:
         return f"no card prices {who}"
 
 
-def load_catalogue(extra_files: Sequence[Path] = ()) -> Catalogue:
-    """The shipped cards and a user's own files over them. Raises CatalogueError; then nothing has changed.
+def load_catalogue(extra_files: Sequence[Path] = (), *, over: Sequence[Path] = ()) -> Catalogue:
+    """The shipped cards, a user's own files over them, and `over` over all. Raises CatalogueError; then nothing has
 
-    Imported cards are read when their provider is first asked (`Catalogue.imported` asks).
+    changed. Imported cards are read when their provider is first asked (`Catalogue.imported` asks).
     """
     shipped = lay("shipped", [sheet for path in sorted(_SHIPPED.glob("*.toml")) for sheet in read_card_file(path)])
-    user = lay("override", [sheet for path in extra_files for sheet in read_card_file(path)], below=shipped)
-    return Catalogue([user, shipped], Imported(_SHIPPED / "imported"))
+    layers = [shipped]
+    for files in (extra_files, over):
+        below = replace(shipped, snapshots={**shipped.snapshots, **layers[0].snapshots})
+        sheets = [sheet for path in files for sheet in read_card_file(path)]
+        layers.insert(0, lay("override", sheets, below=below))
+    return Catalogue(layers, Imported(_SHIPPED / "imported"))
 
 
 def _asked(name: ModelName, provider: str) -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "cost and tokens by model, owner, day, fine-tuned or base",
     "budgets": "each budget: used, held, limit, when it resets",
     "keys": "create, list and revoke taximeter keys",
+    "ledger": "entries: tail, show, export, verify, reprice, audit",
     "rates": "the rate cards: list, show, check your own file, what changed, sources",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it

@@ -12,6 +12,7 @@ from typing import Any
 from proxy.cli.api_usage import typed_count, usage_from_counts, usage_from_json
 from proxy.cli.options import add_json_argument, moment, read_config
 from proxy.errors import UsageError
+from proxy.reports.rate_cards import charge_json
 from rates import Catalogue, Charge, Found, ModelName, NotPriced, Usage, load_catalogue, parse_model_name, price
 from rates.model_name import PROVIDERS
 from rates.money import plain, usd_text
@@ -146,22 +147,13 @@ def _priced(found: Found, charge: Charge) -> dict[str, Any]:
         "rates": {kind: plain(rate) for kind, rate in {**card.rates, **card.unit_rates}.items()},
         "cost_usd": usd_text(charge.nanos),
         "cost_nanos": charge.nanos,
-        "lines": [
-            {
-                "kind": line.kind,
-                "quantity": line.quantity,
-                **({"usd_per_million": plain(line.usd_per_million)} if line.usd_per_million is not None else {}),
-                **({"usd_per_unit": plain(line.usd_per_unit)} if line.usd_per_unit is not None else {}),
-                "cost_usd": plain(line.usd),
-            }
-            for line in charge.lines
-        ],
+        "lines": charge_json(charge),
     }
 
 
 def _show(name: ModelName, found: Found, charge: Charge, *, with_lines: bool) -> None:
     from proxy.reports.render import show  # noqa: PLC0415 - imports rich: not for --json or a wrong argument
-    from proxy.reports.sheet import Column, Sheet  # noqa: PLC0415
+    from proxy.reports.sheet import Column, Sheet, charge_sheet  # noqa: PLC0415
 
     card = found.card
     notes = [
@@ -189,21 +181,4 @@ def _show(name: ModelName, found: Found, charge: Charge, *, with_lines: bool) ->
         units = [(kind, f"${plain(rate)} each") for kind, rate in card.unit_rates.items()]
         show(Sheet((Column("kind"), Column("USD per 1M tokens", number=True)), rates + units, None, notes))
         return
-    columns = (
-        Column("kind"),
-        Column("quantity", number=True),
-        Column("USD per 1M", number=True),
-        Column("cost", number=True),
-    )
-    rows = [
-        (
-            line.kind,
-            f"{line.quantity:,}",
-            f"${plain(line.usd_per_million)}"
-            if line.usd_per_million is not None
-            else f"${plain(line.usd_per_unit or Decimal(0))} each",
-            f"${plain(line.usd)}",
-        )
-        for line in charge.lines
-    ]
-    show(Sheet(columns, rows, ("total", "", "", f"${usd_text(charge.nanos)}"), notes))
+    show(replace(charge_sheet(charge), notes=notes))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from rates.charge import Charge
 from rates.money import plain
 from rates.rate_card import RateCard
 from rates.survey import Change, Effect
@@ -56,6 +57,20 @@ def change_json(change: Change) -> dict[str, Any]:
         "before": _text(change.before),
         "after": _text(change.after),
     }
+
+
+def charge_json(charge: Charge) -> list[dict[str, Any]]:
+    """The lines of a charge."""
+    return [
+        {
+            "kind": line.kind,
+            "quantity": line.quantity,
+            **({"usd_per_million": plain(line.usd_per_million)} if line.usd_per_million is not None else {}),
+            **({"usd_per_unit": plain(line.usd_per_unit)} if line.usd_per_unit is not None else {}),
+            "cost_usd": plain(line.usd),
+        }
+        for line in charge.lines
+    ]
 
 
 def rate_text(card: RateCard, kind: str) -> str:

@@ -9,6 +9,8 @@ from typing import Literal
 from proxy.reports.amounts import count, counted, dollar_column, local_time, percent, time_left
 from proxy.reports.budget_use import BudgetUse
 from proxy.reports.spending import GroupValue, Report, Spending
+from rates.charge import Charge
+from rates.money import plain, usd_text
 
 Level = Literal["fine", "alert", "over"]
 
@@ -96,6 +98,28 @@ def budget_sheet(uses: Sequence[BudgetUse], now: datetime, zone: tzinfo | None =
         for position, use in enumerate(uses)
     ]
     return Sheet(columns, rows)
+
+
+def charge_sheet(charge: Charge) -> Sheet:
+    """How a cost comes about, line by line."""
+    columns = (
+        Column("kind"),
+        Column("quantity", number=True),
+        Column("USD per 1M", number=True),
+        Column("cost", number=True),
+    )
+    rows = [
+        (
+            line.kind,
+            count(line.quantity),
+            f"${plain(line.usd_per_million)}"
+            if line.usd_per_million is not None
+            else f"${plain(line.usd_per_unit or Decimal(0))} each",
+            f"${plain(line.usd)}",
+        )
+        for line in charge.lines
+    ]
+    return Sheet(columns, rows, ("total", "", "", f"${usd_text(charge.nanos)}"))
 
 
 _TITLES = {"base_model": "base model", "fine_tuned": "fine-tuned"}

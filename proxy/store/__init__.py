@@ -10,6 +10,10 @@ apply.lua    the script that applies a batch; `script` calls it
 wire         one connection: handshake, commands, errors as StoreAway or StoreRefused
 address      a URL: plain, TLS, unix socket, Sentinel, Cluster
 reads        standings, sums and the ledger, on a connection of its own
+ledger       the ledger's stream, page by page
+ledger_trim  its oldest lines become checkpoint sums (trim.lua)
+ledger_reprice  corrections, in batches (reprice.lua)
+verify       adds everything up again, while the store goes on working (cut.lua)
 caller_keys  taximeter's own keys, hashed
 leases       what one process at a time may do
 keys         the names of all keys
