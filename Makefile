@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-all lint real fuzz bench dashboard imported-rates clean
+.PHONY: run demo test test-all lint real fuzz bench chaos million dashboard imported-rates clean
 
 # In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
 # call the clean end an error.
@@ -42,6 +42,16 @@ fuzz: $(VENV)-fuzz/made
 # ARGS=--quick for two minutes, ARGS='--profile whole' for where the CPU goes.
 bench: $(VENV)/dev
 	@$(BIN)/python -m tests.bench.lane $(ARGS)
+
+# Five minutes of traffic while workers, proxies, store and upstream are killed, stopped and cut; then the books.
+SECONDS ?= 300
+chaos: $(VENV)/dev
+	$(BIN)/python -m tests.chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos.away
+
+# A million holds and settlements: CPU a request, and the store's memory.
+million: $(VENV)/dev
+	$(BIN)/python -m tests.chaos.million
 
 dashboard: $(VENV)/dev
 	$(BIN)/python grafana/dashboard.py > grafana/dashboards/taximeter.json

@@ -29,10 +29,10 @@ class HttpRequest:
 
 
 class SmallHttpServer:
-    """`async with … as server:` listens on a free port of 127.0.0.1; after the block no connection is left."""
+    """`async with … as server:` listens on 127.0.0.1 (port 0: a free one); after the block no connection is left."""
 
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -45,7 +45,9 @@ class SmallHttpServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0, limit=MAX_HEAD, backlog=1024)
+        self._server = await asyncio.start_server(
+            self._connection, "127.0.0.1", self.port, limit=MAX_HEAD, backlog=1024
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

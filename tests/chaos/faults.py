@@ -1,0 +1,179 @@
+"""Faults, one after the other and two at a time, each with its proof: other pids, another run id, a state T, a count."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.chaos.programs import Program, Proxy, state_of
+from tests.chaos.town import Town
+
+HEAL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A fault that happened. `proof` is what only it can have changed."""
+
+    kind: str
+    seconds: float
+    proof: str
+
+
+@dataclass
+class Faults:
+    """Harms a town at random. Two faults at a time never have the same target."""
+
+    town: Town
+    chance: random.Random
+    done: list[Done] = field(default_factory=list)
+    _busy: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    def kinds(self) -> dict[str, Callable[[], Awaitable[str | None]]]:
+        return {
+            "worker killed": self.worker_killed,
+            "worker stopped": self.worker_stopped,
+            "supervisor killed": self.supervisor_killed,
+            "proxy killed": self.proxy_killed,
+            "proxy stopped": self.proxy_stopped,
+            "store killed": self.store_killed,
+            "store stopped": self.store_stopped,
+            "store cut": self.store_cut,
+            "store's answers lost": self.store_answers_lost,
+            "upstream killed": self.upstream_killed,
+            "upstream stopped": self.upstream_stopped,
+            "upstream cut": self.upstream_cut,
+        }
+
+    async def run(self, seconds: float) -> None:
+        """Every kind comes once before one comes again. Whatever was broken is whole again at the end."""
+        until = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(self._hand(until))
+
+    async def _hand(self, until: float) -> None:
+        kinds = self.kinds()
+        deck: list[str] = []
+        while time.monotonic() < until:
+            if not deck:
+                deck = self.chance.sample(sorted(kinds), len(kinds))
+            await self.commit(deck.pop())
+            await asyncio.sleep(self.chance.uniform(0.1, 1.2))
+
+    async def commit(self, kind: str) -> None:
+        begun = time.monotonic()
+        proof = await self.kinds()[kind]()
+        if proof is not None:
+            self.done.append(Done(kind, time.monotonic() - begun, proof))
+
+    # ---- proxies and their workers
+
+    async def worker_killed(self) -> str | None:
+        proxy = self.chance.choice(self.town.proxies)
+        async with self._busy[proxy.directory.name]:
+            before = set(proxy.workers())
+            victim = self.chance.choice(sorted(before))
+            os.kill(victim, signal.SIGKILL)
+            after = await _until(lambda: _replaced(proxy, before, victim))
+            return f"pid {victim} → {sorted(after - before)}"
+
+    async def worker_stopped(self) -> str | None:
+        proxy = self.chance.choice(self.town.proxies)
+        async with self._busy[proxy.directory.name]:
+            return await self._stopped([self.chance.choice(proxy.workers())])
+
+    async def supervisor_killed(self) -> str | None:
+        proxy = self.chance.choice(self.town.proxies)
+        async with self._busy[proxy.directory.name]:
+            before = proxy.pid
+            await proxy.kill_supervisor()
+            await proxy.start()
+            return f"pid {before} → {proxy.pid}"
+
+    async def proxy_killed(self) -> str | None:
+        proxy = self.chance.choice(self.town.proxies)
+        async with self._busy[proxy.directory.name]:
+            return await self._killed(proxy)
+
+    async def proxy_stopped(self) -> str | None:
+        proxy = self.chance.choice(self.town.proxies)
+        async with self._busy[proxy.directory.name]:
+            return await self._stopped(proxy.members())
+
+    # ---- store
+
+    async def store_killed(self) -> str | None:
+        store = self.town.store
+        async with self._busy["store"]:
+            before = self.town.run_id()
+            await asyncio.to_thread(store.kill)
+            await asyncio.sleep(self.chance.uniform(0, 2))
+            await asyncio.to_thread(store.start)
+            return f"run id {before[:8]} → {(await asyncio.to_thread(self.town.run_id))[:8]}"
+
+    async def store_stopped(self) -> str | None:
+        async with self._busy["store"]:
+            return await self._stopped([self.town.store.pid])
+
+    async def store_cut(self) -> str | None:
+        how = self.chance.choice(("fin", "reset"))
+        return f"{await self.town.cutter.order('cut', self.town.store_port, how)} connections ({how})"
+
+    async def store_answers_lost(self) -> str | None:
+        return f"on {await self.town.cutter.order('lose', self.town.store_port)} connections"
+
+    # ---- upstream
+
+    async def upstream_killed(self) -> str | None:
+        async with self._busy["upstream"]:
+            return await self._killed(self.town.upstream)
+
+    async def upstream_stopped(self) -> str | None:
+        async with self._busy["upstream"]:
+            return await self._stopped(self.town.upstream.members())
+
+    async def upstream_cut(self) -> str | None:
+        how = self.chance.choice(("fin", "reset"))
+        return f"{await self.town.cutter.order('cut', self.town.upstream_port, how)} connections ({how})"
+
+    # ---- ways
+
+    async def _killed(self, program: Program) -> str:
+        before = program.pid
+        await program.kill()
+        await asyncio.sleep(self.chance.uniform(0, 2))
+        await program.start()
+        return f"pid {before} → {program.pid}"
+
+    async def _stopped(self, pids: Sequence[int]) -> str:
+        """SIGSTOP for up to three seconds."""
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(self.chance.uniform(0.2, 3))
+            states = "".join(state_of(pid) for pid in pids)
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        return f"pids {list(pids)} in state {states}"
+
+
+def _replaced(proxy: Proxy, before: set[int], victim: int) -> set[int]:
+    """The workers, as soon as there is one that was not there before."""
+    now = set(proxy.workers())
+    return now if victim not in now and now - before else set()
+
+
+async def _until(found: Callable[[], set[int]]) -> set[int]:
+    deadline = time.monotonic() + HEAL_SECONDS
+    while not (pids := found()):
+        assert time.monotonic() < deadline, "no new worker"
+        await asyncio.sleep(0.05)
+    return pids

@@ -1,0 +1,111 @@
+"""A refusing budget at any concurrency: to the nano where holds equal costs, within one hold where they do not."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+
+from proxy.metering import endpoint_of, read_request
+from proxy.metering.encodings import tokenizer_for
+from proxy.metering.prompt import count_request
+from rates.money import usd_text
+from tests.chaos.crowd import Line
+from tests.chaos.judgement import Truth, judge, out_of_balance
+from tests.chaos.programs import Proxy, Upstream
+from tests.chaos.town import quiet, running_store, serving
+from tests.store.servers import Server
+from tests.system.harness import chat
+
+MODEL = "gpt-4o-mini"
+INPUT, OUTPUT = 150, 600  # nanos a token
+ENDPOINT = endpoint_of("POST", "chat/completions")
+
+
+def request(text: str, most_output: int, *, prompt: int, completion: int, wait: str = "0.2") -> bytes:
+    """`prompt` and `completion` is what the upstream will charge for it."""
+    metadata = {"prompt": f"{prompt:06}", "completion": f"{completion:06}", "wait": wait}
+    return json.dumps(chat(MODEL, text, max_tokens=most_output, metadata=metadata), ensure_ascii=False).encode()
+
+
+def counted(body: bytes) -> int:
+    """The prompt's tokens, as the API counts them."""
+    found = count_request(ENDPOINT.name, body, tokenizer_for(MODEL))
+    assert found is not None
+    return found.tokens
+
+
+def exactly_estimated(most_output: int) -> tuple[bytes, int]:
+    """A request whose prompt has as many tokens as the quick estimate, made from its bytes alone, says.
+
+    JSON has fewer tokens than that estimate takes it for; a letter of a rare script, which it takes for one, has three.
+    """
+    for rare, plain in product(range(1, 100), range(9)):
+        text = "ꙮ" * rare + "a" * plain
+        estimate = read_request(ENDPOINT, request(text, most_output, prompt=0, completion=0)).prompt_tokens
+        body = request(text, most_output, prompt=estimate, completion=most_output)
+        if counted(body) == estimate:
+            return body, estimate
+    raise AssertionError("no such request")
+
+
+async def ask(lines: list[Line], bodies: list[bytes], name: str) -> Counter[str]:
+    """All have their connections; then all send, each connection one request after the other."""
+    seen: Counter[str] = Counter()
+    waiting = iter(enumerate(bodies))
+
+    async def client(line: Line) -> None:
+        for number, body in waiting:
+            await line.send(f"{name}-{number}", body, "sk-chaos")
+            reply = json.loads(await line.body(await line.head()))
+            seen["200" if line.status == 200 else f"{line.status} {reply['error']['code']}"] += 1
+
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for line in lines:
+            group.create_task(client(line))
+    return seen
+
+
+@asynccontextmanager
+async def limited(directory: Path, limit: int, *, proxies: int) -> AsyncIterator[tuple[Server, Upstream, list[Proxy]]]:
+    """So many proxies on one store, under one refusing budget of `limit` nanos."""
+    budget = {"name": "one", "limit_usd": usd_text(limit), "period": "total"}
+    patient = {"budget": [budget], "store_timeout_ms": 20_000}
+    with running_store() as store:
+        async with serving(directory, [store.url] * proxies, **patient) as (upstream, running):
+            yield store, upstream, running
+
+
+async def connections(proxies: list[Proxy], number: int) -> list[Line]:
+    return [await Line.to(proxies[each % len(proxies)].port) for each in range(number)]
+
+
+def spent_and_held(store: Server) -> tuple[int, int]:
+    with store.client() as look:
+        committed, held = (int(look.get(f"{{taximeter}}:{kind}:one/total") or 0) for kind in ("committed", "held"))
+        return committed - held, held
+
+
+async def check_books(proxies: list[Proxy], store: Server, upstream: Upstream) -> None:
+    lines = await quiet(proxies, store.client, 30)
+    assert not judge(Truth.of(upstream.books), lines).findings
+    with store.client() as look:
+        assert not out_of_balance(look, lines)
+
+
+async def test_a_thousand_at_once_for_a_hundred(tmp_path: Path) -> None:
+    most_output = 50
+    body, prompt = exactly_estimated(most_output)
+    limit = 100 * (prompt * INPUT + most_output * OUTPUT)
+    async with limited(tmp_path, limit, proxies=2) as (store, upstream, proxies):
+        lines = await connections(proxies, 1000)
+        seen = await ask(lines, [body] * 1000, "at-once")
+        for line in lines:
+            await line.close()
+        await check_books(proxies, store, upstream)
+        assert seen["200"] == 100, seen
+        assert seen["429 budget_held"] + seen["429 budget_exceeded"] == 900, seen
+        assert sum(Truth.of(upstream.books).read.values()) == 100
+        assert spent_and_held(store) == (limit, 0)
