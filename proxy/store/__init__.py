@@ -3,6 +3,8 @@
 store        what the rest of the program talks to
 connection   the one ordered connection of a process: batches, reconnecting
 pending      what waits for it, what must be sent again, and what a new connection mends
+durable      what of it the store will not lose
+adoption     the same for a writer that has died, from its journal
 operations   what travels on it, what the answers mean, and where each rule of the protocol is held
 finished     of these, the finished requests, which the journal numbers
 packing      entries and accounts as scripts and journal keep them

@@ -235,7 +235,7 @@ local function skip(before, this, record)
   local answer = turn(before, this, record[1])
   if answer then return answer end
   pcall(drop, record[1]) -- whatever is wrong with it must not stop the next one
-  redis.pcall('XADD', aside, '*', 'e', record[2], 'why', record[3])
+  if record[2] ~= '' then redis.pcall('XADD', aside, '*', 'e', record[2], 'why', record[3]) end
   return count(this)
 end
 

@@ -54,6 +54,8 @@ class OrderedConnection:
         """Called when operations have ended."""
         self.run_id: str | None = None
         """Which server, and which life of it, has applied what `pending` has counted. None: it does not say."""
+        self.life = 0
+        """Grows with each connection."""
         self._address = address
         self._writer = writer
         self._timeout = timeout
@@ -216,6 +218,7 @@ class OrderedConnection:
             await wire.call("HSET", name, "number", wanted)
         self.pending.mend(stored)  # and no pause from here on: what is told now travels by itself
         self.run_id = wire.run_id
+        self.life += 1
         return token
 
     async def _flow(self, wire: Wire, script: Script) -> bool:
@@ -225,6 +228,7 @@ class OrderedConnection:
             log.info("store %s is back; %d charges wait for it", self._address.shown, self.pending.charges)
             self._why_away = f"store {self._address.shown}: back, and catching up"
         self._beat_at = self._loop.time() + BEAT_SECONDS
+        self.on_progress()  # what was applied on an earlier connection has now been counted
         while True:
             if not self._is_ready and not self._is_closing and len(self.pending) < BATCH:
                 self._is_ready = True

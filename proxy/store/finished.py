@@ -48,6 +48,11 @@ class Numbered:
         kind, content = _body(body)
         return cls(kind, entry_id, content, number)
 
+    @classmethod
+    def unreadable(cls, number: int) -> "Numbered":
+        """A record of which only the number is known."""
+        return cls(_SKIP, "", raw(("", "", "")), number)
+
     @property
     def body(self) -> bytes:
         return pack((self._kind, self._content))

@@ -1,26 +1,31 @@
 """The store as the rest of the program sees it."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Self
 
 from proxy.budgets import Account, Budget, Period
 from proxy.errors import StoreAway, StoreRefused
-from proxy.journal import Journal
+from proxy.journal import Adopted, Journal
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
 from proxy.store import caller_keys, leases, ledger_trim
 from proxy.store.address import Address
+from proxy.store.adoption import Inheritance
 from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
+from proxy.store.durable import Durability
 from proxy.store.finished import Charge, Park, SetAside, TooDear
 from proxy.store.operations import Check, Hold, Refusal, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
 
+LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
 PARKED_SECONDS = 24 * 3600  # for so long somebody may ask for a background response before its cost is presumed
 
 log = logging.getLogger(__name__)
@@ -39,7 +44,13 @@ class Store:
         self._journal = journal
         self._pending = Pending(journal)
         self._connection = OrderedConnection(address, writer, timeout, self._pending)
-        self._connection.on_progress = lambda: self._pending.confirm(self._pending.counted)
+        self._moved = asyncio.Event()  # something was applied or confirmed
+        self._durability: Durability | None = None
+        if journal is None:
+            self._connection.on_progress = lambda: self._pending.confirm(self._pending.counted)
+        else:
+            self._durability = Durability(Address(url), self._connection, on_confirmed=self._moved.set)
+            self._connection.on_progress = self._on_progress
         self._reads = Reads(Address(url), timeout)
 
     @classmethod
@@ -70,6 +81,31 @@ class Store:
             raise error
         return store
 
+    @classmethod
+    async def finish(
+        cls,
+        url: str,
+        adopted: Adopted,
+        *,
+        timeout: float,  # noqa: ASYNC109 - of every answer; it tries until it is done
+        reason: str,
+        on_presumed: Callable[[LedgerEntry], object],
+    ) -> None:
+        """Give the store everything that a dead writer's journal says, in its name; then both forget that writer.
+
+        What has no end gets a presumed one, for this `reason`; `on_presumed` hears of each that was applied. It goes on
+        trying while the store is away; when it is cancelled, the journal stays for the next one to adopt it.
+        """
+        store = cls(url, writer=adopted.writer, timeout=timeout, journal=adopted.journal)
+        inheritance = Inheritance(adopted, store._pending, reason, on_presumed)
+        store._connection.on_stored = inheritance.read
+        try:
+            if error := await store._connection.attempted():
+                log.warning("what %s has left waits for the store: %s", adopted.writer, error)
+            await store._settled(lambda: inheritance.is_read)
+        finally:
+            await store.close(0)
+
     async def close(self, drain: float) -> int:
         """Send what is pending for at most `drain` seconds. Returns the charges that did not reach the store.
 
@@ -77,6 +113,12 @@ class Store:
         """
         await self._connection.close(drain)
         pending = self._pending
+        if self._durability is not None:
+            if not len(pending) and not pending.live:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(drain, LAST_CONFIRMATION_SECONDS)):
+                        await self._settled(lambda: True)
+            await self._durability.close()
         is_settled = pending.is_settled and (self._journal is not None or not pending.counted)
         if self._journal is not None:
             # Before the writer: a journal whose writer the store does not know would be applied once more.
@@ -86,6 +128,17 @@ class Store:
         if pending.releases:
             log.warning("%d holds were not given back before the end", pending.releases)
         return self.waiting
+
+    def _on_progress(self) -> None:
+        assert self._durability is not None
+        self._durability.look()
+        self._moved.set()
+
+    async def _settled(self, is_ready: Callable[[], bool]) -> None:
+        """Until nothing is open, and everything is in the store for good."""
+        while not (is_ready() and self._pending.is_settled):
+            self._moved.clear()
+            await self._moved.wait()
 
     async def __aenter__(self) -> Self:
         return self

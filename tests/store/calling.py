@@ -16,10 +16,10 @@ from tests.store.cases import TODAY, entry, opened, parked_request
 class Caller:
     """Calls the script as a connection does, without one."""
 
-    def __init__(self, client: redis.Redis, writer: str = "w") -> None:
+    def __init__(self, client: redis.Redis, writer: str = "w", token: str = "token") -> None:
         self._client = client
-        self._arguments = Script(None, writer, "token")._arguments  # type: ignore[arg-type]
-        client.hset(keys.writer(writer), "token", "token")
+        self._arguments = Script(None, writer, token)._arguments  # type: ignore[arg-type]
+        client.hset(keys.writer(writer), "token", token)
 
     def call(self, *operations: Operation | Swept) -> list[Any]:
         answers = self._client.eval(SOURCE.decode(), *self._arguments, packed(operations))
