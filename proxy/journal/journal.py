@@ -57,10 +57,11 @@ class Journal:
 
         self._thread: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._syncing: asyncio.Future[None] | None = None
-        self._next: asyncio.Future[JournalFailed | None] | None = None  # of those who wait for the sync after this one
+        self._under_way: asyncio.Future[JournalFailed | None] | None = None  # the sync that runs
+        self._next: asyncio.Future[JournalFailed | None] | None = None  # the one after it, if somebody wants it
         self._appended = 1  # frames; it has begun with one that is not on disk
         self._on_disk = 0
+        self._target = 0  # of the sync under way
         self._left = list(segments)[:-1]  # segments that are full, but not yet known to be on disk
         self._new_in = list(new_in)  # directories with names that may not be on disk
         self._going: list[Path] = []
@@ -183,10 +184,10 @@ class Journal:
             raise JournalFailed(self._failure or f"the journal {self._directory} is closed")
         if self._on_disk == self._appended:
             return
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        waiter = self._next
-        self._sync()
+        if self._under_way is not None and self._target == self._appended:
+            waiter = self._under_way
+        else:
+            waiter = self._sync()
         if (failed := await asyncio.shield(waiter)) is not None:
             raise failed
 
@@ -200,30 +201,28 @@ class Journal:
         before = len(self._going)
         while len(self._segments) > 1 and self._segments[0].last_number <= number:
             self._going.append(self._segments.popleft().path)
-        if len(self._going) > before:
+        if len(self._going) > before and not self._is_closed:
             self._sync()
 
-    def _sync(self) -> None:
-        """Start a sync for all that was appended so far, or, while one is under way, see to it that another follows."""
+    def _sync(self) -> "asyncio.Future[JournalFailed | None]":
+        """The sync of all that was appended so far: it is started, or follows the one that is under way."""
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_closed:
-            return
-        if self._next is None:
-            self._next = loop.create_future()
-        if self._syncing is not None:
-            return
-        waiter, self._next = self._next, None
+        if self._under_way is not None:
+            self._next = self._next or loop.create_future()
+            return self._next
+        waiter = self._under_way = self._next or loop.create_future()
+        self._next = None
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         left, new_in, going = self._left, self._new_in, self._going
         self._left, self._new_in, self._going = [], [], []
-        target = self._appended
+        target = self._target = self._appended
 
         def ended(future: "asyncio.Future[None]") -> None:
-            self._syncing = None
+            self._under_way = None
             error = None if future.cancelled() else future.exception()
             if error is None:
                 self._on_disk = target
@@ -232,11 +231,12 @@ class Journal:
                 failed = self._not_on_disk(error)
                 self._left[:0], self._new_in[:0], self._going[:0] = left, new_in, going
                 waiter.set_result(failed)
-            if self._next is not None:
+            if self._next is not None and not self._is_closed:
                 self._sync()
 
-        self._syncing = loop.run_in_executor(self._thread, _to_disk, [*left, self._segment], new_in, left, going)
-        self._syncing.add_done_callback(ended)
+        work = loop.run_in_executor(self._thread, _to_disk, [*left, self._segment], new_in, left, going)
+        work.add_done_callback(ended)
+        return waiter
 
     def _not_on_disk(self, error: BaseException) -> JournalFailed:
         """What was written may be gone if the machine stops now. A new segment says again what is open."""
