@@ -184,9 +184,8 @@ class Journal:
             raise JournalFailed(self._failure or f"the journal {self._directory} is closed")
         if self._on_disk == self._appended:
             return
-        if self._under_way is not None and self._target == self._appended:
-            waiter = self._under_way
-        else:
+        waiter = self._under_way
+        if waiter is None or self._target < self._appended:
             waiter = self._sync()
         if (failed := await asyncio.shield(waiter)) is not None:
             raise failed
