@@ -11,16 +11,27 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _FLAGS = ("config", "redis_url", "data_dir", "listen", "ops_listen", "upstream", "workers")
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config`, `--redis-url`, `--data-dir`: where the configuration and the store are."""
+def add_config_arguments(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """`--config`, `--redis-url`, `--data-dir`: where the configuration and the store are.
+
+    `again`: behind an action; what stands before the action holds unless it is given again.
+    """
+    default = argparse.SUPPRESS if again else None
     group = parser.add_argument_group("configuration (flags win over TAXIMETER_… variables, those over the file)")
-    group.add_argument("--config", metavar="FILE", help="TOML file (TAXIMETER_CONFIG; else ./taximeter.toml if there)")
-    group.add_argument("--redis-url", metavar="URL", help="the store (TAXIMETER_REDIS_URL; else the embedded one)")
-    group.add_argument("--data-dir", metavar="DIR", help="the embedded store's data (TAXIMETER_DATA_DIR)")
+    group.add_argument(
+        "--config", default=default, metavar="FILE", help="TOML file (TAXIMETER_CONFIG; else ./taximeter.toml if there)"
+    )
+    group.add_argument(
+        "--redis-url", default=default, metavar="URL", help="the store (TAXIMETER_REDIS_URL; else the embedded one)"
+    )
+    group.add_argument(
+        "--data-dir", default=default, metavar="DIR", help="the embedded store's data (TAXIMETER_DATA_DIR)"
+    )
 
 
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+def add_json_argument(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    default = argparse.SUPPRESS if again else False
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of a table")
 
 
 def moment(flag: str, text: str) -> datetime:

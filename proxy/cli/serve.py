@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     # Until the supervisor listens to signals: one that ends the start still lets go of what was opened.
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = read_config(args, with_upstream_key=True)
     log_to_stderr()
     with ExitStack() as opened:

@@ -5,6 +5,7 @@ import zoneinfo
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from proxy.config.records import BudgetConfig
@@ -51,6 +52,16 @@ def place(label: str, number: int, table: Mapping[str, object]) -> str:
     """How a complaint names a budget: by its name where it has one, else by its position."""
     name = table.get("name")
     return f"{label} {toml(name)}" if isinstance(name, str) else f"{label} number {number}"
+
+
+def limit_nanos(label: str, amount: str) -> int:
+    """An amount of dollars that a limit can be, from a command line. Raises ConfigError."""
+    return _limit(Setting(amount, label, Path()))
+
+
+def owner_name(label: str, owner: str) -> str:
+    """An owner's shown name or identity, from a command line. Raises ConfigError."""
+    return _owner(Setting(owner, label, Path()))
 
 
 def _budget(setting: Setting, number: int, table: Mapping[str, object]) -> BudgetConfig:
@@ -153,4 +164,5 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "alert_at": _alert_at,
     "on_exceed": partial(one_of, choices=("refuse", "alert")),
     "on_store_loss": partial(one_of, choices=("allow", "refuse")),
+    "backfill": truth,
 }

@@ -7,22 +7,16 @@ from pathlib import Path
 
 from proxy.config.budgets import READERS as BUDGET_READERS
 from proxy.config.budgets import budgets, place
+from proxy.config.notify import READERS as NOTIFY_READERS
+from proxy.config.notify import notifies
 from proxy.config.sources import Setting, did_you_mean, toml
 from proxy.config.urls import store_url, upstream
-from proxy.config.values import address, items, number, one_of, path, text, text_table, truth, whole
+from proxy.config.values import address, items, number, one_of, path, text, text_table, truth, variable, whole
 from proxy.errors import ConfigError
 
 
 def _paths(setting: Setting) -> tuple[Path, ...]:
     return tuple(path(item) for item in items(setting))
-
-
-def _variable(setting: Setting) -> str:
-    value = text(setting)
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        # Not shown: a key that was pasted here by mistake is the usual reason.
-        raise setting.wrong("must be the NAME of an environment variable, not the key itself", shown='"…"')
-    return value
 
 
 def _provider(setting: Setting) -> str:
@@ -37,7 +31,7 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "ops_listen": address,
     "redis_url": store_url,
     "upstream": upstream,
-    "upstream_key_env": _variable,
+    "upstream_key_env": variable,
     "upstream_key_file": path,
     "provider": _provider,
     "data_residency": truth,
@@ -57,6 +51,7 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "ledger_days": partial(whole, low=1, high=36_500),
     "ledger_max_entries": partial(whole, low=1, high=1_000_000_000),
     "budget": budgets,
+    "notify": notifies,
     "models": text_table,
     "baseline": text_table,
 }
@@ -71,18 +66,24 @@ IN_ENVIRONMENT = {
 """Other TAXIMETER_ variables are left alone: Kubernetes sets TAXIMETER_PORT and more for a service of that name."""
 
 
+_TABLES = {"budget": BUDGET_READERS, "notify": NOTIFY_READERS}
+
+
 def refuse_unknown(file: str, table: Mapping[str, object]) -> None:
-    """Raise ConfigError for the first key, here or in a budget, that does not exist; name the nearest that does."""
-    for key in table:
-        if key in BUDGET_READERS and key not in READERS:
-            raise ConfigError(f"{file}: unknown key {toml(key)}; it belongs below a [[budget]]")
+    """Raise ConfigError for the first key, here or in a table of an array, that does not exist; name the nearest."""
+    for key, value in table.items():
+        is_table = isinstance(value, list) and value and isinstance(value[0], dict)  # then its own name is misspelt
+        for name, readers in _TABLES.items():
+            if key in readers and key not in READERS and not is_table:
+                raise ConfigError(f"{file}: unknown key {toml(key)}; it belongs below a [[{name}]]")
         if key not in READERS:
             raise ConfigError(f"{file}: unknown key {toml(key)}{did_you_mean(key, READERS)}")
-    tables = table.get("budget")
-    for position, budget in enumerate(tables if isinstance(tables, list) else [], start=1):
-        for key in budget if isinstance(budget, dict) else ():
-            where = place(f"{file}: budget", position, budget)
-            if key in READERS and key not in BUDGET_READERS:
-                raise ConfigError(f"{where}: unknown key {toml(key)}; it belongs above the first [[budget]]")
-            if key not in BUDGET_READERS:
-                raise ConfigError(f"{where}: unknown key {toml(key)}{did_you_mean(key, BUDGET_READERS)}")
+    for name, readers in _TABLES.items():
+        tables = table.get(name)
+        for position, each in enumerate(tables if isinstance(tables, list) else [], start=1):
+            for key in each if isinstance(each, dict) else ():
+                where = place(f"{file}: {name}", position, each)
+                if key in READERS and key not in readers:
+                    raise ConfigError(f"{where}: unknown key {toml(key)}; it belongs above the first [[{name}]]")
+                if key not in readers:
+                    raise ConfigError(f"{where}: unknown key {toml(key)}{did_you_mean(key, readers)}")

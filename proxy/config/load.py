@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.config.environment import process_environ, user_data_dir
 from proxy.config.keys import IN_ENVIRONMENT, READERS, refuse_unknown
+from proxy.config.notify import with_secrets
 from proxy.config.records import Address, Config, Secret
 from proxy.config.sources import Setting
 from proxy.config.urls import has_data_residency, provider_of
@@ -31,7 +32,7 @@ def load_config(
     """Read the configuration. Raises ConfigError for the first thing that is wrong.
 
     `flags` is {key or "config": text}; None is a flag that was not given. `with_upstream_key=False` is for who
-    does not forward: the upstream's key is then neither looked up nor checked.
+    does not forward: the secrets of the environment are then neither looked up nor checked.
     """
     variables = process_environ() if environ is None else environ
     here = _here() if cwd is None else cwd
@@ -48,6 +49,8 @@ def load_config(
     key_file = values.pop("upstream_key_file", None)
     if with_upstream_key:
         values["upstream_key"] = _upstream_key(settings, key_file, values.get("upstream_key_env"), variables)
+        if "notify" in values:
+            values["notify"] = with_secrets(values["notify"], settings["notify"].label, variables)
     if "data_dir" not in values:
         values["data_dir"] = user_data_dir(variables)
     config = Config(source=source, **values)

@@ -94,6 +94,20 @@ class BudgetConfig:
     alert_at: tuple[Decimal, ...] = ALERT_AT
     on_exceed: Literal["refuse", "alert"] = "refuse"
     on_store_loss: Literal["allow", "refuse"] = "allow"
+    backfill: bool = False
+    """What the ledger knows of the running period counts, from before the budget was there too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyConfig:
+    """One `[[notify]]`, checked: who is told of thresholds. `secret` signs what is told."""
+
+    url: Secret
+    format: Literal["generic", "slack"] = "generic"
+    budgets: tuple[str, ...] = ("*",)
+    """Globs on the names of budgets."""
+    secret_env: str | None = None
+    secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +127,7 @@ class Config:
     unpriced: Literal["allow", "refuse"] = "allow"
     default_output_tokens: int = 4096
     budgets: tuple[BudgetConfig, ...] = ()
+    notify: tuple[NotifyConfig, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)  # a plain dict: a mapping proxy cannot be pickled
     baseline: Mapping[str, str] = field(default_factory=dict)
     data_dir: Path

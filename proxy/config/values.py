@@ -26,6 +26,15 @@ def text(setting: Setting) -> str:
     return value
 
 
+def variable(setting: Setting) -> str:
+    """The name of an environment variable that holds a secret."""
+    value = text(setting)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        # Not shown: a key that was pasted here by mistake is the usual reason.
+        raise setting.wrong("must be the NAME of an environment variable, not the key itself", shown='"…"')
+    return value
+
+
 def whole(setting: Setting, low: int, high: int) -> int:
     """An integer in [low, high]."""
     value = setting.value

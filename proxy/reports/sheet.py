@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Literal
 
-from proxy.reports.amounts import count, counted, dollar_column, local_time, percent, time_left
+from proxy.reports.amounts import count, counted, dollar_column, dollars, local_time, percent, time_left
 from proxy.reports.budget_use import BudgetUse
 from proxy.reports.spending import GroupValue, Report, Spending
 from rates.charge import Charge
@@ -73,6 +73,7 @@ def spending_sheet(report: Report, since: date, until: date) -> Sheet:
 def budget_sheet(uses: Sequence[BudgetUse], now: datetime, zone: tzinfo | None = None) -> Sheet:
     """Budgets for people: each with a bar, what is used and held, and when it starts anew (`zone` None: local)."""
     owners = any(use.per for use in uses)
+    forecasts = any(use.used_up_at for use in uses)
     columns = [
         Column("budget"),
         *([Column("owner")] if owners else []),
@@ -82,6 +83,7 @@ def budget_sheet(uses: Sequence[BudgetUse], now: datetime, zone: tzinfo | None =
         Column("spent", number=True),
         Column("held", number=True),
         Column("limit", number=True),
+        *([Column("used up at this pace")] if forecasts else []),
         Column("resets"),
     ]
     amounts = [dollar_column([getattr(use, name) for use in uses]) for name in ("spent", "held", "limit")]
@@ -93,11 +95,12 @@ def budget_sheet(uses: Sequence[BudgetUse], now: datetime, zone: tzinfo | None =
             _bar(use),
             percent(use.used_ratio),
             *(column[position] for column in amounts),
+            *([_used_up(use, now, zone)] if forecasts else []),
             _resets(use, now, zone),
         )
         for position, use in enumerate(uses)
     ]
-    return Sheet(columns, rows)
+    return Sheet(columns, rows, notes=[_raised(use, zone) for use in uses if use.raised is not None])
 
 
 def charge_sheet(charge: Charge) -> Sheet:
@@ -155,6 +158,22 @@ def _bar(use: BudgetUse) -> Bar:
     if not use.limit:
         return Bar(Decimal(1), Decimal(0), level)
     return Bar(Decimal(use.spent) / use.limit, Decimal(use.held) / use.limit, level)
+
+
+def _used_up(use: BudgetUse, now: datetime, zone: tzinfo | None) -> str:
+    if use.used_up_at is None:
+        return "not in this period" if use.spent and use.resets_at else ""
+    return "used up" if use.used_up_at <= now else local_time(use.used_up_at, zone)
+
+
+def _raised(use: BudgetUse, zone: tzinfo | None) -> str:
+    raised = use.raised
+    assert raised is not None
+    whose = f" for {use.owner}" if use.owner else ""
+    return (
+        f"{use.name}: raised to {dollars(raised.limit)}{whose} until {local_time(raised.until, zone)} "
+        f"by {raised.who}: {raised.why}"
+    )
 
 
 def _resets(use: BudgetUse, now: datetime, zone: tzinfo | None) -> str:

@@ -3,28 +3,33 @@
 A taximeter key (`tm-…`) names its owner in the store; any other key stays its caller's own affair and is only hashed.
 """
 
-import hashlib
+import hmac
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 
-from proxy.budgets import Owner
+from proxy.admission import rfc3339
+from proxy.budgets import ANONYMOUS, Owner
+from proxy.budgets.glob import fits
 from proxy.errors import StoreAway
 from proxy.server import replies
-from proxy.store import Store
+from proxy.store import CallerKey, Store
+from proxy.store.caller_keys import ID_DIGITS, PREFIX, digest_of
 
-PREFIX = "tm-"
-FRESH_SECONDS = 5.0  # a revoked key stops within this time
-GRACE_SECONDS = 300.0  # while the store is away, a key seen this lately goes on
+FRESH_SECONDS = 5.0  # so long what is known of a key counts without another look at the store
+GRACE_SECONDS = 300.0  # so much longer while the store is away
 MAX_CACHED = 10_000
 
-ANONYMOUS = Owner(name="anonymous", identity="anonymous")
 # What a taximeter key is good for: inference. Files, jobs, and the account itself belong to the upstream key's owner.
 _OPEN_PATHS = re.compile(
     r"(?:chat/completions|completions|responses(?:/.*)?|embeddings|moderations|models(?:/.*)?"
     r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))"
 )
+_fits = lru_cache(maxsize=1024)(fits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,29 @@ class Caller:
 
     owner: Owner
     by_taximeter_key: bool
+    models: tuple[str, ...] = ()
+    """Globs that the key is limited to, one of which must fit; none: every model is open to it."""
+
+    def check_model(self, asked: str | None, models: Mapping[str, str]) -> None:
+        """Raises Refused when the key is not for this model. `models`: the table of what else a model is called.
+
+        `asked` None: the request names none, or one cannot see which; under such a key that cannot pass.
+        """
+        if not self.models:
+            return
+        names = (asked, models.get(asked, asked)) if asked else ()
+        if not any(_fits(glob)(name) for glob in self.models for name in names):
+            raise replies.model_not_allowed(asked, self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store said of a key at a time (monotonic seconds), under a revision. `key` None: it has none such."""
+
+    digest: str
+    key: CallerKey | None
+    at: float
+    revision: bytes | None
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -50,11 +78,23 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
 
 
 class Callers:
-    """Owners by key. The whole digest is the identity; eight digits of it are what is shown."""
+    """Identifies callers. Remembers what it learned of taximeter keys, and for how long that counts.
 
-    def __init__(self, store: Store) -> None:
+    Invariant: no key is served later than FRESH_SECONDS after it was revoked while the store answers. What is known
+    counts while the store's revision stays what it was when it was learned (`looked`).
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: Unix seconds, for what expires."""
         self._store = store
-        self._known: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()  # by the id of a key, which is no secret
+        self._revision: bytes | None = None
+        self._looked_at = float("-inf")
+
+    def looked(self, revision: bytes | None, at: float) -> None:
+        """The store's revision, asked for at this time (monotonic seconds)."""
+        self._revision, self._looked_at = revision, at
 
     async def identify(self, headers: Mapping[str, str], path: str, *, require_key: bool, now: float) -> Caller:
         """The caller, or Refused. `now`: monotonic seconds. Waits only for a taximeter key not seen lately."""
@@ -64,27 +104,34 @@ class Callers:
                 raise replies.invalid_api_key("this proxy serves taximeter keys only: ask its operator for one")
             if key is None:
                 return Caller(ANONYMOUS, by_taximeter_key=False)
-            digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-            return Caller(Owner(name=f"key-{digest[:8]}", identity=f"key-{digest}"), by_taximeter_key=False)
-        owner = await self._owner_of(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest(), now)
-        if owner is None:
+            return Caller(Owner.of_digest(digest_of(key)), by_taximeter_key=False)
+        found = await self._find(digest_of(key), now)
+        if found is None:
             raise replies.invalid_api_key("this taximeter key is unknown or was revoked")
+        if found.expires is not None and found.is_expired(datetime.fromtimestamp(self._clock(), UTC)):
+            raise replies.invalid_api_key(f"this taximeter key expired at {rfc3339(found.expires)}")
         if not _OPEN_PATHS.fullmatch(path):
             raise replies.path_not_open()
-        return Caller(Owner(name=owner, identity=owner), by_taximeter_key=True)
+        return Caller(Owner(found.owner, found.owner), by_taximeter_key=True, models=found.models)
 
-    async def _owner_of(self, digest: str, now: float) -> str | None:
-        known = self._known.get(digest)
-        if known is not None and now - known[0] < FRESH_SECONDS:
-            return known[1]
+    async def _find(self, digest: str, now: float) -> CallerKey | None:
+        known = self._known.get(digest[:ID_DIGITS])
+        if known is not None and not hmac.compare_digest(known.digest, digest):
+            known = None
+        counts_from = float("-inf")
+        if known is not None:
+            counts_from = max(known.at, self._looked_at) if known.revision == self._revision else known.at
+            if known.revision == self._revision and now - counts_from < FRESH_SECONDS:
+                return known.key
+        revision = self._revision  # from before the question: a change meanwhile makes the answer old
         try:
-            owner = await self._store.find_key(digest)
+            key = await self._store.find_key(digest)
         except StoreAway:
-            if known is not None and known[1] is not None and now - known[0] < GRACE_SECONDS:
-                return known[1]
+            if known is not None and known.key is not None and now - counts_from < GRACE_SECONDS:
+                return known.key
             raise replies.store_unavailable("this taximeter key cannot be checked: the store is away") from None
-        self._known[digest] = (now, owner)
-        self._known.move_to_end(digest)
+        self._known[digest[:ID_DIGITS]] = _Known(digest, key, now, revision)
+        self._known.move_to_end(digest[:ID_DIGITS])
         if len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
-        return owner
+        return key

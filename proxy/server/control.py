@@ -1,12 +1,19 @@
-"""What a supervisor tells its workers: frames on their standard input. Its end means that the supervisor is gone."""
+"""What supervisor and workers tell each other: orders as frames on a worker's standard input, and its answers as lines
 
+on a pipe of their own. The end of either means that the other side is gone.
+"""
+
+import asyncio
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 
 from proxy.config import Config
 
 _LENGTH_BYTES = 4
+READY = b"ready"
+REFUSED = b"refused: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,8 @@ class Orders:
     config: Config
     store_url: str
     slot: int
+    number: int = 0
+    """Of the reading of the configuration: a worker says it when it follows these orders."""
 
 
 def frame(orders: Orders) -> bytes:
@@ -57,3 +66,58 @@ class Frames:
             found.append(pickle.loads(bytes(self._pending[_LENGTH_BYTES:end])))  # noqa: S301 - see read_frame
             del self._pending[:end]
         return found
+
+
+def tell(pipe: int, word: bytes) -> None:
+    """A worker's answer. Where the supervisor is gone nobody hears it, and the end of the orders says so."""
+    with suppress(BrokenPipeError):
+        os.write(pipe, word + b"\n")
+
+
+def applied(number: int) -> bytes:
+    """The answer to orders of this number: they are followed. With REFUSED before it: they cannot be."""
+    return b"applied %d" % number
+
+
+class Answers(asyncio.Protocol):
+    """What one worker has said so far, as its supervisor hears it."""
+
+    def __init__(self) -> None:
+        self._said: set[bytes] = set()
+        self._rest = b""
+        self._has_ended = False
+        self._heard = asyncio.Event()
+        self.transport: asyncio.ReadTransport | None = None
+
+    @classmethod
+    async def open(cls, pipe: int) -> "Answers":
+        """Takes the pipe over."""
+        answers = cls()
+        loop = asyncio.get_running_loop()
+        answers.transport, _ = await loop.connect_read_pipe(lambda: answers, os.fdopen(pipe, "rb"))
+        return answers
+
+    async def first_of(self, *words: bytes, seconds: float) -> bytes | None:
+        """The first of these words that was said; None when the worker has gone or says none of them in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    found = next((word for word in words if word in self._said), None)
+                    if found is not None or self._has_ended:
+                        return found
+                    self._heard.clear()
+                    await self._heard.wait()
+        return None
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._said.update(lines)
+        self._heard.set()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._has_ended = True
+        self._heard.set()

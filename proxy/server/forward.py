@@ -81,6 +81,7 @@ class Forwarder:
             body = await _read_body(request, rules.config.max_body_bytes)
             facts = _facts(rules, target, read_request(endpoint, body if _is_plain(request) else b""))
             asked = facts.model
+            caller.check_model(asked, rules.config.models)
             admitted = await self._admission.admit(
                 rules,
                 entry_id,
@@ -152,6 +153,8 @@ class Forwarder:
     ) -> web.StreamResponse:
         """Forward: the body flows both ways, and is looked at only where it may end what was accepted before."""
         spends = request.method == "POST"
+        if spends and endpoint.later is None:
+            caller.check_model(None, rules.config.models)
         await self._admission.admit_unmetered(rules, entry_id, caller.owner, at, spends=spends)
         labels = self._settlement.labels(rules, caller.owner.name, None)
         headers = to_upstream(

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from proxy.budgets import Account, Budget, BudgetBook, period_at
+from proxy.budgets import BudgetBook
 from proxy.errors import StoreError
 from proxy.metrics import declared_families, dollars
 from proxy.store import Standing, Store
@@ -65,7 +65,7 @@ class Ops:
         up = True
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                standings = await standings_now(self._state.store, self._state.book.budgets, datetime.now(UTC))
+                standings = await self._state.store.standings(self._state.book, datetime.now(UTC))
                 up = await self._state.store.ping()
         except (StoreError, TimeoutError):
             up = False
@@ -95,18 +95,6 @@ class _Fixed:
 
     def collect(self) -> Iterable[Metric]:
         return self._families
-
-
-async def standings_now(store: Store, budgets: Sequence[Budget], at: datetime) -> list[Standing]:
-    """Every budget's account in its running period; one an owner for budgets with `per = "owner"`."""
-    accounts: list[Account] = []
-    for budget in budgets:
-        period = period_at(budget.period, budget.timezone, at)
-        if budget.per_owner:
-            accounts += [Account(budget, period, owner) for owner in await store.owners_of(budget, period)]
-        else:
-            accounts.append(Account(budget, period, None))
-    return await store.read_accounts(accounts) if accounts else []
 
 
 def _store_up(up: bool) -> Metric:

@@ -3,7 +3,7 @@
 A refusal that must not be retried says so in `x-should-retry`: SDKs retry a bare 429.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -62,6 +62,17 @@ def path_not_open() -> Refused:
         "this path is not open to taximeter keys: they serve inference only",
         "invalid_request_error",
         "path_not_open",
+        _NO_RETRY,
+    )
+
+
+def model_not_allowed(asked: str | None, allowed: Sequence[str]) -> Refused:
+    what = f"the model {asked!r}" if asked else "a request whose model cannot be seen"
+    return Refused(
+        403,
+        f"this taximeter key is not for {what}: it is limited to {', '.join(allowed)}",
+        "invalid_request_error",
+        "model_not_allowed",
         _NO_RETRY,
     )
 

@@ -11,33 +11,30 @@ import os
 import shutil
 import signal
 import socket
-import sys
-import time
-from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
-from proxy.config import Address, Config
-from proxy.config.environment import process_environ
+from proxy.budgets import Raises
+from proxy.config import Address, Config, changes
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
 from proxy.jobs.trim import Trim
-from proxy.server.control import Orders, frame
+from proxy.server import reloading
+from proxy.server.following import Following
 from proxy.server.ops import Ops
+from proxy.server.reloading import Outcome
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
 from proxy.server.watch import look
-from proxy.server.worker import BACKLOG, READY
+from proxy.server.worker import BACKLOG
+from proxy.server.workers import KILL_SECONDS, Workers
 from proxy.store import Store
 from rates.errors import CatalogueError
 
 log = logging.getLogger("taximeter")
 
-START_SECONDS = 30.0
-KILL_SECONDS = 10.0  # beyond drain_seconds, before a worker that does not end is killed
-CRASH_PAUSE = 1.0  # a worker that dies at once must not be restarted in a tight loop
 STORE_LOOK_SECONDS = 0.5
 RATES_LOOK_SECONDS = 1.0  # at the rate files; a change counts when it has stood for one more look
 NEEDS_RESTART = ("listen", "ops_listen", "workers", "redis_url", "data_dir", "upstream", "store_timeout_ms")
@@ -76,14 +73,15 @@ class Supervisor:
     ) -> None:
         self._config = config
         self._store_url = store_url
-        self._listener = listener
         self._ops_listener = ops_listener
         self._metrics_dir = metrics_dir
         self._reload = reload
         self._on_ready = on_ready
         self._revive_store = revive_store
-        self._workers: dict[int, Process] = {}
+        self._workers = Workers(config, store_url, listener, metrics_dir)
         self._tasks = Tasks()
+        self._reading = asyncio.Lock()
+        self._data_dir = config.data_dir  # of this life: another one in the configuration needs a restart
         self._jobs: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.serving = False
@@ -96,23 +94,27 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self._read_again(), name="reload"))
         self._clean_metrics()
         self.store = await self._open_store()
-        first = [await self._spawn(slot) for slot in range(self._config.workers)]
+        await self._workers.start()
+        endless: list[asyncio.Task[None]] = []
         runner = web.AppRunner(
             Ops(self, self._metrics_dir).application(), handle_signals=False, access_log=None, shutdown_timeout=1.0
         )
         await runner.setup()
         await web.SockSite(runner, self._ops_listener).start()
         try:
-            await self._wait_ready(first)
-            for slot in range(self._config.workers):
-                self._tasks.start(self._keep(slot), name=f"worker {slot}")
+            await self._workers.wait_ready()
+            for slot in self._workers.slots:
+                self._tasks.start(self._workers.keep(slot), name=f"worker {slot}")
             if self._revive_store is not None:
                 self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
             self._tasks.start(self._watch_rate_files(), name="rate files")
+            following = Following(self.store, self._follow_raises)
+            await following.look()
+            endless.append(self._tasks.start(following.run(), name="following"))
             await self._start_jobs()
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             if not self._stopping.is_set():
                 self.serving = True
                 self._on_ready()
@@ -120,11 +122,20 @@ class Supervisor:
             self.serving = False
         finally:
             self._stopping.set()
+            for task in endless:
+                task.cancel()
             await self._stop_jobs()
-            await self._stop_workers()
+            await self._workers.stop()
             await self._tasks.drain(KILL_SECONDS)
             await runner.cleanup()
             await self.store.close(0)
+
+    def _hang_up(self) -> None:
+        word = reloading.asked_word(self._data_dir)
+        self._tasks.start(self._read_again(word), name="reload")
+
+    def _follow_raises(self, raises: Raises) -> None:
+        self.book = self.book.with_raises(raises)
 
     async def _open_store(self) -> Store:
         """The supervisor's own view of the store. One that is away may come back; one that refuses is a mistake."""
@@ -150,51 +161,6 @@ class Supervisor:
         shutil.rmtree(self._metrics_dir, ignore_errors=True)
         self._metrics_dir.mkdir(parents=True, mode=0o700)
 
-    async def _spawn(self, slot: int) -> int:
-        """Start a worker; returns the end of a pipe on which it says that it is ready."""
-        ready, told = os.pipe()
-        try:
-            worker = await asyncio.create_subprocess_exec(
-                # -P: a folder named `proxy` where the command was called must not take our place.
-                *(sys.executable, "-P", "-m", "proxy.server.worker", str(self._listener.fileno()), str(told)),
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(self._listener.fileno(), told),
-                env={**process_environ(), "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
-            )
-        except OSError:
-            os.close(ready)
-            raise
-        finally:
-            os.close(told)
-        self._workers[slot] = worker
-        self._send(worker, Orders(self._config, self._store_url, slot))
-        return ready
-
-    def _send(self, worker: Process, orders: Orders) -> None:
-        assert worker.stdin is not None  # PIPE was asked for
-        worker.stdin.write(frame(orders))
-
-    async def _wait_ready(self, pipes: list[int]) -> None:
-        for ready in pipes:
-            if not await _said_ready(ready):
-                raise TaximeterError("a worker did not start: its reason stands above")
-
-    async def _keep(self, slot: int) -> None:
-        """Replace the slot's worker whenever it dies."""
-        while True:
-            worker, started = self._workers[slot], time.monotonic()
-            code = await worker.wait()
-            if self._stopping.is_set():
-                return
-            log.error("worker %d (pid %d) ended with %s: it is replaced", slot, worker.pid, _ending(code))
-            if time.monotonic() - started < CRASH_PAUSE:
-                await asyncio.sleep(CRASH_PAUSE)
-                if self._stopping.is_set():
-                    return
-            ready = await self._spawn(slot)
-            if not await _said_ready(ready):
-                log.error("the new worker %d did not become ready", slot)
-
     async def _keep_store(self, revive: Callable[[], object]) -> None:
         """The embedded store is ours to start again when it dies; meanwhile requests flow and settlements wait."""
         said = ""
@@ -208,23 +174,6 @@ class Supervisor:
                 if str(error) != said:
                     said = str(error)
                     log.error("%s", said)  # noqa: TRY400 - a finding, not a fault
-
-    async def _stop_workers(self) -> None:
-        workers = list(self._workers.values())
-        for worker in workers:
-            with contextlib.suppress(ProcessLookupError):
-                worker.terminate()
-        self._listener.close()  # the last one that holds it open: who comes now is refused instead of left waiting
-        deadline = 2 * self._config.drain_seconds + KILL_SECONDS
-        try:
-            async with asyncio.timeout(deadline):
-                await asyncio.gather(*(worker.wait() for worker in workers))
-        except TimeoutError:
-            for worker in workers:
-                if worker.returncode is None:
-                    log.error("worker pid %d did not end in %g s: it is killed", worker.pid, deadline)  # noqa: TRY400
-                    worker.kill()
-            await asyncio.gather(*(worker.wait() for worker in workers))
 
     def _jobs_to_do(self) -> list[Job]:
         """What runs by the clock under this configuration: they are made anew when it is read again."""
@@ -254,40 +203,43 @@ class Supervisor:
                 await self._read_again()
             last = now
 
-    async def _read_again(self) -> None:
-        """SIGHUP or a changed rate file: all of the new configuration, or none of it and why."""
+    async def _read_again(self, word: str | None = None) -> None:
+        """SIGHUP or a changed rate file: all of the new configuration, or none of it and why. One at a time.
+
+        `word`: of who asked for it and waits to hear what came of it.
+        """
+        async with self._reading:
+            outcome = await self._apply_again()
+        if outcome.problem is None:
+            log.info("configuration and rates were read again: %s", "; ".join(outcome.changes) or "no change in them")
+        else:
+            log.error("%s", outcome.problem)
+        if word is not None:
+            try:
+                reloading.say(self._data_dir, word, outcome)
+            except OSError as error:
+                log.error("who asked for a reload cannot be told: %s", error)  # noqa: TRY400 - a finding, not a fault
+
+    async def _apply_again(self) -> Outcome:
         self._looked = look(self._config.rate_files)  # before it is read: what changes meanwhile is seen next time
         try:
             config = self._reload()
             self._looked = look(config.rate_files)
-            rules = build_rules(config)
+            rules = await asyncio.to_thread(build_rules, config)
         except (TaximeterError, CatalogueError) as error:
-            log.error("nothing was changed: %s", error)  # noqa: TRY400 - a finding, not a fault
-            return
+            return Outcome(problem=f"nothing was changed: {error}")
+        before = self._config
         for key in NEEDS_RESTART:
-            if getattr(config, key) != getattr(self._config, key):
+            if getattr(config, key) != getattr(before, key):
                 log.warning("%s was changed: that needs a restart", key)
-        self._config, self.book = config, rules.book
-        for slot, worker in self._workers.items():
-            if worker.returncode is None:
-                self._send(worker, Orders(config, self._store_url, slot))
+        self._config, self.book = config, rules.book.with_raises(self.book.raises)
+        late = await self._workers.follow(config)
         await self._start_jobs()
-        log.info("configuration and rates were read again")
+        if late:
+            return Outcome(problem=f"worker {late[0]} did not follow the new configuration: its reason stands above")
+        return Outcome(changes=tuple(_with_hint(line) for line in changes(before, config)))
 
 
-async def _said_ready(pipe: int) -> bool:
-    """Whether a worker said that it is ready before its pipe ended. Closes the pipe."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb"))
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            return await reader.read(len(READY)) == READY
-    except TimeoutError:
-        return False
-    finally:
-        transport.close()
-
-
-def _ending(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+def _with_hint(change: str) -> str:
+    needs_restart = change.partition(":")[0] in NEEDS_RESTART
+    return f"{change} (needs a restart)" if needs_restart else change

@@ -7,20 +7,23 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from proxy.admission import Admission, Learned
+from proxy.admission import Admission, Learned, Rules
 from proxy.background import Background
+from proxy.budgets import Raises
 from proxy.errors import TaximeterError
 from proxy.journal import Journal
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
-from proxy.server.control import Frames, Orders, read_frame
+from proxy.server.control import READY, REFUSED, Frames, Orders, applied, read_frame, tell
 from proxy.server.counting import Counting
 from proxy.server.exchange import bare
+from proxy.server.following import Following
 from proxy.server.forward import Forwarder
 from proxy.server.logs import log_to_stderr
 from proxy.server.rules import build_rules
@@ -37,12 +40,11 @@ IDLE_SECONDS = 75.0  # a client's kept-alive connection; longer than what common
 HEADER_BYTES = 64 * 1024
 GAUGE_SECONDS = 0.5
 LAST_COUNTS_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
-READY = b"ready\n"
 
 
 def main() -> None:
-    """`python -m proxy.server.worker LISTEN_FD READY_FD`, orders on standard input."""
-    listen_fd, ready_fd = int(sys.argv[1]), int(sys.argv[2])
+    """`python -m proxy.server.worker LISTEN_FD ANSWERS_FD`, orders on standard input."""
+    listen_fd, answers = int(sys.argv[1]), int(sys.argv[2])
     # A terminal's Ctrl-C and hang-up reach the whole group; the supervisor decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -51,13 +53,13 @@ def main() -> None:
     if orders is None:
         return
     try:
-        uvloop.run(_serve(orders, socket.socket(fileno=listen_fd), ready_fd))
+        uvloop.run(_serve(orders, socket.socket(fileno=listen_fd), answers))
     except (TaximeterError, RatesError) as error:
         log.error("worker %d cannot serve: %s", orders.slot, error)  # noqa: TRY400 - a finding, not a fault
         sys.exit(1)
 
 
-async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None:
+async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     config = orders.config
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -83,6 +85,7 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     )
     tasks, counting, learned = Tasks(), Counting(), Learned()
     settlement = Settlement(store, metrics, learned)
+    callers = Callers(store)
     forwarder = Forwarder(
         rules,
         upstream=upstream,
@@ -90,7 +93,7 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
         settlement=settlement,
         background=Background(store, settlement),
         counting=counting,
-        callers=Callers(store),
+        callers=callers,
         metrics=metrics,
         tasks=tasks,
     )
@@ -111,16 +114,19 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
     await runner.setup()
     await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
-    orders_task = tasks.start(_follow_orders(forwarder, metrics, stopping), name="orders")
+    orders_task = tasks.start(_follow_orders(forwarder, metrics, stopping, answers), name="orders")
+    following = Following(store, lambda raises: _apply(forwarder, forwarder.rules, raises), callers.looked)
+    await following.look()
+    following_task = tasks.start(following.run(), name="following")
     gauge_task = tasks.start(_show_spool(store, metrics), name="spool gauge")
-    os.write(ready_fd, READY)
-    os.close(ready_fd)
+    tell(answers, READY)
     # After all that must be fast, and before the first request for a model that only an imported card knows.
     tasks.start(asyncio.to_thread(rules.catalogue.imported, config.provider), name="imported cards")
 
     await stopping.wait()
     orders_task.cancel()
     gauge_task.cancel()
+    following_task.cancel()
     await runner.cleanup()
     late = await tasks.drain(config.drain_seconds)
     if late:
@@ -133,8 +139,8 @@ async def _serve(orders: Orders, listener: socket.socket, ready_fd: int) -> None
         log.error("%d settlements did not reach the store before the end", unapplied)
 
 
-async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: asyncio.Event) -> None:
-    """New rules when they come; stop when the supervisor is gone."""
+async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: asyncio.Event, answers: int) -> None:
+    """New rules when they come, and say so; stop when the supervisor is gone."""
     frames = Frames()
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -145,12 +151,19 @@ async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: async
                 # In a thread: reading thousands of cards must not make a stream wait.
                 rules = await asyncio.to_thread(build_rules, orders.config)
                 await asyncio.to_thread(rules.catalogue.imported, orders.config.provider)
-                forwarder.rules = rules
-            except CatalogueError as error:
-                log.error("the rates stay as they were: %s", error)  # noqa: TRY400 - a finding, not a fault
+                _apply(forwarder, rules, forwarder.rules.book.raises)
+            except (CatalogueError, TaximeterError) as error:
+                log.error("the rules stay as they were: %s", error)  # noqa: TRY400 - a finding, not a fault
+                tell(answers, REFUSED + applied(orders.number))
                 continue
             metrics.expect_budgets(budget.name for budget in orders.config.budgets)
+            tell(answers, applied(orders.number))
     stopping.set()
+
+
+def _apply(forwarder: Forwarder, rules: Rules, raises: Raises) -> None:
+    """Swap the rules as a whole: those of the configuration with the raises of the store."""
+    forwarder.rules = replace(rules, book=rules.book.with_raises(raises))
 
 
 async def _show_spool(store: Store, metrics: Metrics) -> None:

@@ -17,6 +17,7 @@ ledger_trim  its oldest lines become checkpoint sums (trim.lua)
 ledger_reprice  corrections, in batches (reprice.lua)
 verify       adds everything up again, while the store goes on working (cut.lua)
 caller_keys  taximeter's own keys, hashed
+raises       limits that are raised for a time, and the audit stream
 leases       what one process at a time may do
 keys         the names of all keys
 data_dir     the local directory, and who owns it

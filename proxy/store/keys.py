@@ -3,6 +3,7 @@
 because a script changes budgets, sums, ledger and the writer's number at once.
 """
 
+import secrets
 from datetime import date
 
 PREFIX = "{taximeter}:"
@@ -30,8 +31,12 @@ BIRTH = PREFIX + "birth"
 """String, made by whoever finds none: another one, or none, and the store was wiped."""
 DURABLE = PREFIX + "durable"
 """String, written so that its writer can wait until everything before it is on disk."""
-CALLER_KEYS = PREFIX + "keys"
-"""Hash: SHA-256 of a taximeter key → whose it is, as JSON."""
+CALLER_KEYS = PREFIX + "caller-keys"
+"""Hash: the first 12 hex digits of a taximeter key's SHA-256 → its CallerKey as JSON."""
+RAISED = PREFIX + "raised"
+"""Hash: budget, or budget/owner → a raised limit as JSON, until when it holds in it."""
+REVISION = PREFIX + "revision"
+"""String: another one after each change of caller keys or raises. Who remembers one of them looks here."""
 
 LEASE = PREFIX + "lease:"
 """+ job: string, who runs it now. Ends by itself when it is not kept up."""
@@ -79,6 +84,11 @@ def background(upstream_id: str) -> str:
 
 def lease(job: str) -> str:
     return LEASE + job
+
+
+def new_revision() -> str:
+    """By chance: after a roll-back of the store a number could come twice."""
+    return secrets.token_hex(8)
 
 
 def committed(account_key: str) -> str:

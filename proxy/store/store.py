@@ -7,14 +7,14 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Self
 
-from proxy.budgets import Account, Budget, Period
+from proxy.budgets import Account, Budget, BudgetBook, Period, Raise
 from proxy.errors import StoreAway, StoreRefused
 from proxy.journal import Adopted, Journal
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
-from proxy.store import caller_keys, leases, ledger_trim
+from proxy.store import caller_keys, keys, leases, ledger_trim, raises
 from proxy.store.address import Address
 from proxy.store.adoption import Inheritance
 from proxy.store.caller_keys import CallerKey
@@ -24,6 +24,7 @@ from proxy.store.finished import Charge, Park, SetAside, TooDear
 from proxy.store.operations import Check, Hold, Refusal, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
+from rates.money import Nanos
 
 LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
 PARKED_SECONDS = 24 * 3600  # for so long somebody may ask for a background response before its cost is presumed
@@ -254,6 +255,14 @@ class Store:
         """What each has spent and holds, in the order asked."""
         return await self._reads.standings(accounts)
 
+    async def standings(self, book: BudgetBook, at: datetime) -> list[Standing]:
+        """Every budget's account in its running period; one an owner for budgets with `per = "owner"`."""
+        accounts: list[Account] = []
+        for budget in book.budgets:
+            owners = await self.owners_of(budget, book.period(budget, at)) if budget.per_owner else [""]
+            accounts += [book.account(budget, identity, at) for identity in owners]
+        return await self.read_accounts(accounts) if accounts else []
+
     async def owners_of(self, budget: Budget, period: Period) -> list[str]:
         """Identities of the owners that have an account of a budget with `per = "owner"` in this period."""
         return await self._reads.owners_of(budget, period)
@@ -268,12 +277,12 @@ class Store:
         """Entries with `since` ≤ at < `until`, in the order in which they were applied."""
         return self._reads.ledger(since, until)
 
-    async def create_key(self, owner: str) -> str:
+    async def create_key(self, owner: str, *, expires: datetime | None = None, models: Sequence[str] = ()) -> str:
         """A new taximeter key of this owner; it cannot be read again. Raises UsageError for a name that is reserved."""
-        return await caller_keys.create(self._reads, owner)
+        return await caller_keys.create(self._reads, owner, expires=expires, models=models)
 
-    async def find_key(self, digest: str) -> str | None:
-        """The owner of the key with this SHA-256 (hex), or None. Raises StoreAway at once when the store is away."""
+    async def find_key(self, digest: str) -> CallerKey | None:
+        """The key with this SHA-256 (hex), or None. Raises StoreAway at once when the store is away."""
         if not self._connection.is_connected:
             raise StoreAway(self._connection.why_away)
         return await caller_keys.find(self._reads, digest)
@@ -284,6 +293,21 @@ class Store:
     async def revoke_key(self, which: str) -> CallerKey:
         """By id or by the key itself. Raises UsageError when there is no such key."""
         return await caller_keys.revoke(self._reads, which)
+
+    async def raise_limit(self, raised: Raise, *, before: Nanos, now: datetime) -> None:
+        """Give a budget a higher limit for a time, and write down who did it and why. `before`: what held so far."""
+        await raises.write(self._reads, raised, before=before, now=now)
+
+    async def read_raises(self) -> list[Raise]:
+        """All raised limits, those that have ended too."""
+        return await raises.read(self._reads)
+
+    async def revision(self) -> bytes | None:
+        """Another value after each change of keys and raises. Raises StoreAway at once when the store is away."""
+        if not self._connection.is_connected:
+            raise StoreAway(self._connection.why_away)
+        found: bytes | None = await self._reads.call("GET", keys.REVISION)
+        return found
 
     async def take_lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take a lease that is free, or prolong one's own; whether it is the holder's now."""

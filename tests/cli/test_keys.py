@@ -38,7 +38,8 @@ def cli(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def owner_of(url: str, key: str) -> str | None:
     async def find() -> str | None:
         async with await Store.open(url, writer="test", timeout=5) as store:
-            return await store.find_key(hashlib.sha256(key.encode()).hexdigest())
+            found = await store.find_key(hashlib.sha256(key.encode()).hexdigest())
+            return found.owner if found else None
 
     return asyncio.run(find())
 
@@ -52,17 +53,48 @@ def test_the_life_of_a_key(cli: Cli, url: str) -> None:
 
     code, out, _ = cli("list", "--json")
     (listed,) = json.loads(out)["keys"]
-    assert (code, set(listed), listed["owner"]) == (0, {"id", "owner", "created"}, "acme")
+    assert code == 0
+    assert set(listed) == {"id", "owner", "created", "expires", "expired", "models"}
+    assert (listed["owner"], listed["expires"], listed["expired"], listed["models"]) == ("acme", None, False, [])
     assert listed["created"].endswith("Z")
     assert key not in out
 
     code, out, _ = cli("list")
-    assert out.splitlines()[0].split() == ["id", "owner", "created"]
-    assert out.splitlines()[1].split()[:2] == [listed["id"], "acme"]
+    assert out.splitlines()[0].split() == ["id", "owner", "created", "expires", "models"]
+    assert out.splitlines()[1].split() == [listed["id"], "acme", listed["created"], "never", "all"]
 
     assert cli("revoke", listed["id"]) == (0, f"revoked {listed['id']} of acme\n", "")
     assert owner_of(url, key) is None
     assert cli("list", "--json")[1].split() == ["{", '"keys":', "[]", "}"]
+
+
+def test_a_key_that_expires_and_is_for_some_models(cli: Cli) -> None:
+    words = ("create", "--owner", "acme", "--expires", "2100-01-01", "--model", "ft:*", "gpt-4o", "--model", "ft:*")
+    assert cli(*words)[0] == 0
+
+    (listed,) = json.loads(cli("list", "--json")[1])["keys"]
+    assert (listed["expires"], listed["expired"]) == ("2100-01-01T00:00:00Z", False)
+    assert listed["models"] == ["ft:*", "gpt-4o"]
+    assert "2100-01-01T00:00:00Z" in cli("list")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--expires", "2001-01-01"), 'taximeter: --expires "2001-01-01": that is past'),
+        (("--expires", "soon"), 'taximeter: --expires "soon": write a date as YYYY-MM-DD'),
+        (("--expires", "0d"), 'taximeter: --expires "0d": write a date as YYYY-MM-DD'),
+        (("--expires", "999999w"), "that is beyond the year 9999"),
+        (("--model", ""), 'taximeter: --model ""'),
+        (("--model", "a\nb"), "none of them invisible"),
+    ],
+)
+def test_limits_that_cannot_be(cli: Cli, words: tuple[str, ...], message: str) -> None:
+    code, out, err = cli("create", "--owner", "acme", *words)
+
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_no_keys(cli: Cli) -> None:

@@ -31,6 +31,8 @@ def test_as_json() -> None:
                 "held_usd": "0.000000001",
                 "used_ratio": 0.8,
                 "resets_at": "2026-12-01T00:00:00Z",
+                "used_up_at": None,
+                "raised": None,
             },
             {
                 "name": "t",
@@ -42,6 +44,8 @@ def test_as_json() -> None:
                 "held_usd": "0",
                 "used_ratio": 0.333333,
                 "resets_at": None,
+                "used_up_at": None,
+                "raised": None,
             },
         ]
     }

@@ -1,5 +1,6 @@
 """The ops port shows what it can at any moment: a worker's file that is only being made must not break a scrape."""
 
+from datetime import datetime
 from pathlib import Path
 
 from aiohttp.test_utils import make_mocked_request
@@ -7,9 +8,13 @@ from aiohttp.test_utils import make_mocked_request
 from proxy.budgets import BudgetBook
 from proxy.errors import StoreAway
 from proxy.server.ops import Ops
+from proxy.store import Standing
 
 
 class AwayStore:
+    async def standings(self, _book: BudgetBook, _at: datetime) -> list[Standing]:
+        return []
+
     async def ping(self) -> bool:
         raise StoreAway("away")
 

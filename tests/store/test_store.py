@@ -1,7 +1,6 @@
 """What a store promises, on every server it may run on."""
 
 import asyncio
-import json
 from datetime import timedelta
 
 import pytest
@@ -9,7 +8,6 @@ import redis
 from redis.exceptions import ResponseError
 
 from proxy.budgets import Account, Owner
-from proxy.errors import UsageError
 from proxy.ledger.sums import SumRow, sum_key
 from proxy.store import Refusal, Standing, Store
 from tests.store.cases import AT, TODAY, account, entry, opened
@@ -376,40 +374,6 @@ async def test_no_sum_wraps_around(store: Store, raw: redis.Redis) -> None:
     await applied(store)
     assert raw.get("{taximeter}:committed:" + budget.key) == "9200000000000000001"
     assert {found.id for found in store.set_aside} == {"e2", "e3"}
-
-
-async def test_keys_are_shown_once_and_found_by_digest(store: Store, raw: redis.Redis) -> None:
-    from proxy.store.caller_keys import digest_of
-
-    key = await store.create_key("acme")
-    assert key.startswith("tm-")
-    assert len(key) >= 3 + 43  # 32 bytes in base64
-    assert await store.find_key(digest_of(key)) == "acme"
-    assert await store.find_key(digest_of(key + "x")) is None
-    [listed] = await store.list_keys()
-    assert (listed.owner, listed.digest) == ("acme", digest_of(key))
-    assert listed.id == listed.digest[:12]
-    assert key not in json.dumps(raw.hgetall("{taximeter}:keys"))
-
-
-async def test_a_key_is_revoked_by_its_id_or_itself(store: Store) -> None:
-    from proxy.store.caller_keys import digest_of
-
-    one, other = await store.create_key("acme"), await store.create_key("acme")
-    assert (await store.revoke_key(digest_of(one)[:12])).digest == digest_of(one)
-    assert (await store.revoke_key(other)).digest == digest_of(other)
-    assert await store.find_key(digest_of(one)) is None
-    assert await store.list_keys() == []
-    for which in (one, "0123456789ab", "", "x"):
-        with pytest.raises(UsageError) as refused:
-            await store.revoke_key(which)
-        assert one not in str(refused.value)
-
-
-@pytest.mark.parametrize("owner", ["", "Acme", "key-1", "anonymous", "other", "a" * 64, "a b"])
-async def test_a_key_needs_an_owner_that_can_be(store: Store, owner: str) -> None:
-    with pytest.raises(UsageError):
-        await store.create_key(owner)
 
 
 async def test_the_script_is_loaded_again_when_the_server_forgot_it(store: Store, raw: redis.Redis) -> None:
