@@ -124,6 +124,9 @@ class Wire:
             return await self._connection.read_response(disable_decoding=True, timeout=math.inf)
         except (RedisError, OSError) as error:
             raise failure(error, self._address) from None
+        except RuntimeError as error:
+            # uvloop's word for a connection that was lost since the last call; asyncio's own loop has none.
+            raise StoreAway(f"store {self._address.shown}: the connection was closed") from error
 
     async def _check_server(self) -> None:
         if self._address.is_cluster:
