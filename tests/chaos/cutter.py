@@ -2,7 +2,8 @@
 
 `python -m tests.chaos.cutter PORT:TARGET …`: each port of 127.0.0.1 leads to another one. Orders, a line each, and
 the answer on standard output is how many connections they met:
-`cut PORT fin|reset` ends all of them; `lose PORT` throws the next answer of each away and then ends it.
+`cut PORT fin|reset` ends all of them; `lose PORT` throws the next answer of each away and then ends it; `shut PORT`
+resets them and accepts no more until `open PORT`, as a host without a server does.
 """
 
 import asyncio
@@ -56,13 +57,21 @@ class End(asyncio.Protocol):
 
 
 class Route:
-    def __init__(self, target: int) -> None:
+    def __init__(self, port: int, target: int) -> None:
+        self._port = port
         self._target = target
+        self._listener: asyncio.Server | None = None
         self._ends: set[Near] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def near(self) -> "Near":
-        return Near(self)
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: Near(self), "127.0.0.1", self._port, backlog=1024)
+
+    def shut(self) -> int:
+        if self._listener is not None:
+            self._listener.close()
+        return self.cut("reset")
 
     def opened(self, near: "Near") -> None:
         self._ends.add(near)
@@ -119,15 +128,24 @@ async def main() -> None:
     routes: dict[str, Route] = {}
     for argument in sys.argv[1:]:
         port, _, target = argument.partition(":")
-        routes[port] = Route(int(target))
-        await loop.create_server(routes[port].near, "127.0.0.1", int(port), backlog=1024)
+        routes[port] = Route(int(port), int(target))
+        await routes[port].open()
     print("ready", flush=True)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async for line in reader:
         order, port, *how = line.decode().split()
         route = routes[port]
-        print(route.cut(how[0]) if order == "cut" else route.lose(), flush=True)
+        met = 0
+        if order == "cut":
+            met = route.cut(how[0])
+        elif order == "lose":
+            met = route.lose()
+        elif order == "shut":
+            met = route.shut()
+        else:
+            await route.open()
+        print(met, flush=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ class Faults:
 
     town: Town
     chance: random.Random
+    only: str = ""
+    """Kinds that begin with one of these words, separated by commas; none: all kinds."""
     done: list[Done] = field(default_factory=list)
     _busy: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
@@ -58,11 +60,11 @@ class Faults:
                 group.create_task(self._hand(until))
 
     async def _hand(self, until: float) -> None:
-        kinds = self.kinds()
+        kinds = [kind for kind in sorted(self.kinds()) if kind.startswith(tuple(self.only.split(",")))]
         deck: list[str] = []
         while time.monotonic() < until:
             if not deck:
-                deck = self.chance.sample(sorted(kinds), len(kinds))
+                deck = self.chance.sample(kinds, len(kinds))
             await self.commit(deck.pop())
             await asyncio.sleep(self.chance.uniform(0.1, 1.2))
 
@@ -131,8 +133,15 @@ class Faults:
     # ---- upstream
 
     async def upstream_killed(self) -> str | None:
+        cutter, port = self.town.cutter, self.town.upstream_port
         async with self._busy["upstream"]:
-            return await self._killed(self.town.upstream)
+            await cutter.order(
+                "shut", port
+            )  # at the same moment, so that the second proxy sees what the first one sees
+            try:
+                return await self._killed(self.town.upstream)
+            finally:
+                await cutter.order("open", port)
 
     async def upstream_stopped(self) -> str | None:
         async with self._busy["upstream"]:

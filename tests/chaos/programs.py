@@ -175,7 +175,7 @@ class Cutter:
         assert await self._line() == "ready"
 
     async def order(self, *words: object) -> int:
-        """`cut PORT fin|reset` or `lose PORT`: how many connections it met."""
+        """`cut PORT fin|reset`, `lose PORT`, `shut PORT`, `open PORT`: how many connections it met."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(f"{' '.join(map(str, words))}\n".encode())

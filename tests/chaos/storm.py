@@ -49,11 +49,11 @@ class Outcome:
         return "\n".join(lines)
 
 
-async def storm(directory: Path, seconds: float, seed: int) -> Outcome:
+async def storm(directory: Path, seconds: float, seed: int, only: str = "") -> Outcome:
     """Traffic and faults for so long, then peace, then judgement."""
     async with town(directory) as place:
         crowd = Crowd([proxy.port for proxy in place.proxies], seed)
-        faults = Faults(place, random.Random(seed))
+        faults = Faults(place, random.Random(seed), only)
         async with asyncio.TaskGroup() as group:
             group.create_task(crowd.run(seconds))
             group.create_task(faults.run(seconds))
@@ -90,11 +90,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--only", default="", help="kinds of faults, such as store,worker: those that begin so")
     parser.add_argument("--directory", type=Path, help="keep logs and books there")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.seconds:g} seconds", flush=True)
     with tempfile.TemporaryDirectory(prefix="taximeter-chaos-") as temporary:
-        outcome = asyncio.run(storm(options.directory or Path(temporary), options.seconds, options.seed))
+        outcome = asyncio.run(storm(options.directory or Path(temporary), options.seconds, options.seed, options.only))
     print(outcome.text())
     return 1 if outcome.findings else 0
 
