@@ -2,6 +2,7 @@
 
 runner   runs jobs while their leases hold
 lease    a lease that is kept, and said to be lost in time
+sweeper  the dead writers' holds become presumed entries
 trim     the ledger's retention
 
 Who writes a job: a process that was stopped for longer than its lease may go on for a moment beside its successor, so

@@ -20,7 +20,9 @@ from proxy.budgets import Raises
 from proxy.config import Address, Config, changes
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
+from proxy.jobs.sweeper import Sweeper
 from proxy.jobs.trim import Trim
+from proxy.ledger import LedgerEntry
 from proxy.server import reloading
 from proxy.server.following import Following
 from proxy.server.ops import Ops
@@ -30,7 +32,7 @@ from proxy.server.tasks import Tasks
 from proxy.server.watch import look
 from proxy.server.worker import BACKLOG
 from proxy.server.workers import KILL_SECONDS, Workers
-from proxy.store import Store
+from proxy.store import Store, Sweeping
 from rates.errors import CatalogueError
 
 log = logging.getLogger("taximeter")
@@ -178,7 +180,13 @@ class Supervisor:
     def _jobs_to_do(self) -> list[Job]:
         """What runs by the clock under this configuration: they are made anew when it is read again."""
         config = self._config
-        return [Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries)]
+        return [
+            Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries),
+            Sweeper(Sweeping(self._store_url, self._presumed)),
+        ]
+
+    def _presumed(self, entry: LedgerEntry) -> None:
+        log.info("the cost of %s is presumed: %s", entry.id, entry.reason)
 
     async def _start_jobs(self) -> None:
         await self._stop_jobs()

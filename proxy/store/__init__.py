@@ -5,6 +5,7 @@ connection   the one ordered connection of a process: batches, reconnecting
 pending      what waits for it, what must be sent again, and what a new connection mends
 durable      what of it the store will not lose
 adoption     the same for a writer that has died, from its journal
+sweeping     what nobody will finish becomes presumed entries
 operations   what travels on it, what the answers mean, and where each rule of the protocol is held
 finished     of these, the finished requests, which the journal numbers
 packing      entries and accounts as scripts and journal keep them
@@ -32,6 +33,7 @@ from proxy.store.operations import Refusal
 from proxy.store.packing import moved_account
 from proxy.store.reads import Standing
 from proxy.store.store import Store
+from proxy.store.sweeping import Sweeping
 
 __all__ = [
     "CallerKey",
@@ -41,6 +43,7 @@ __all__ = [
     "SetAside",
     "Standing",
     "Store",
+    "Sweeping",
     "embedded_store",
     "moved_account",
 ]

@@ -1,9 +1,9 @@
 #!lua
 -- Applies a writer's operations in order. Each is idempotent, because after a lost reply the same ones come again.
--- "rule n" marks where the protocol's rules (see operations.py) are held.
+-- "rule n" marks where the protocol's rules (see operations.py) are held. (Over 300 lines: what moves money stands once.)
 --
 -- KEYS  1 the writer's hash, 2 its holds, 3 its presumed entries, 4 the ledger's stream, 5 the stream of what was set
---       aside, 6 when parked requests are due (keys of accounts, sums and owners are made from the prefixes below: all
+--       aside, 6 when parked requests are due, 7 all writers (keys of accounts, sums and owners are made from the prefixes below: all
 --       have one hash tag)
 -- ARGV  1-4 prefixes of committed, held, owners and sums, 5 seconds that a writer and its presumed entries are kept,
 --       6 the connection's token, 7 the operations as MessagePack
@@ -16,7 +16,7 @@
 -- A charge is {id, {{key, expires_at, series, owner}, …}, amount, day, row, {kind, quantity, …}, line, …}: what is added
 -- to accounts, to the fields `row .. kind` of the day's sums, and to the ledger.
 
-local writer, holds, presumed, ledger, aside, due = unpack(KEYS)
+local writer, holds, presumed, ledger, aside, due, writers = unpack(KEYS)
 local COMMITTED, HELD, OWNERS, SUMS, KEPT = unpack(ARGV, 1, 5)
 local CEILING = '9200000000000000000' -- nanos; one more amount of at most 10^16 still fits into an int64
 local NOTHING_HELD = '\n\n'
@@ -269,17 +269,12 @@ local function presume(charge, reversal)
   return 0
 end
 
--- {10, key, forget_at, charge, reversal}: nobody asked for the end of a parked request in time. Answers as presume; what
--- was presumed before is forgotten instead.
+-- {10, key, forget_at, charge, reversal}: nobody asked for the end of a parked request in time. Answers as presume.
 local function presume_parked(key, forget_at, charge, reversal)
   local id = charge[1]
   local value = redis.call('HGET', key, id)
   local record, held = (value or '\n!'):match('^(.-)\n(.*)$')
-  if held:byte() == 33 then
-    redis.call('HDEL', key, id)
-    redis.call('ZREM', due, id .. ' ' .. key)
-    return 1
-  end
+  if held:byte() == 33 then return 1 end
   local there = checked(charge)
   give_back(held, there)
   write(charge, there, charge[7])
@@ -288,7 +283,27 @@ local function presume_parked(key, forget_at, charge, reversal)
   return 0
 end
 
-local apply = { hold, release, check, settle, skip, park, beat, reverse, presume, presume_parked }
+-- {11, id, key}: what was presumed of a parked request is not corrected any more.
+local function forget_parked(id, key)
+  local value = redis.call('HGET', key, id)
+  if value and not value:find('\n!', 1, true) then return 1 end
+  redis.call('HDEL', key, id)
+  redis.call('ZREM', due, id .. ' ' .. key)
+  return 0
+end
+
+-- {12, name}: this writer was swept. Its number stays: it may come again, and must not apply anything twice.
+local function retire(name)
+  if redis.call('EXISTS', holds) == 1 then return 1 end
+  redis.call('SREM', writers, name)
+  redis.call('HDEL', writer, 'token')
+  if number == '0' and redis.call('EXISTS', presumed) == 0 then redis.call('DEL', writer) end
+  return 0
+end
+
+local apply = {
+  hold, release, check, settle, skip, park, beat, reverse, presume, presume_parked, forget_parked, retire,
+}
 local answers = {}
 for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do
   local done, answer = pcall(apply[operation[1]], unpack(operation, 2))

@@ -192,28 +192,47 @@ class Beat:
 class Presume:
     """A hold becomes a presumed entry: by a sweeper that has taken the writer's place."""
 
-    __slots__ = ("entry_id", "payload")
+    __slots__ = ("entry", "payload")
 
     def __init__(self, opened: Opened, reason: str, writer: str) -> None:
-        entry = presumed(opened, reason, writer=writer)
-        self.entry_id = opened.id
+        entry = self.entry = presumed(opened, reason, writer=writer)
         self.payload = raw((9, charge_of(entry, opened.accounts), reversal_of(entry)))
 
 
 class PresumeParked:
-    """A parked request becomes a presumed entry; where it was presumed before, it is forgotten."""
+    """A parked request becomes a presumed entry, which is remembered until `forget_at` (Unix seconds)."""
 
-    __slots__ = ("entry_id", "payload")
+    __slots__ = ("entry", "payload")
 
     def __init__(self, opened: Opened, reason: str, key: str, forget_at: int) -> None:
         # With the upstream's id: that leads to the key, where the charge stands that takes the entry back.
         entry = msgspec.structs.replace(presumed(opened, reason), upstream_id=key.removeprefix(keys.BACKGROUND))
-        self.entry_id = opened.id
+        self.entry = entry
         self.payload = raw((10, key, str(forget_at), charge_of(entry, opened.accounts), reversal_of(entry)))
 
 
+class ForgetParked:
+    """What was presumed of a parked request will not be corrected any more."""
+
+    __slots__ = ("payload",)
+    entry = None
+
+    def __init__(self, entry_id: str, key: str) -> None:
+        self.payload = raw((11, entry_id, key))
+
+
+class Retire:
+    """A writer that was swept is not looked at any more, until it comes again."""
+
+    __slots__ = ("payload",)
+    entry = None
+
+    def __init__(self, writer: str) -> None:
+        self.payload = raw((12, writer))
+
+
 Operation = Hold | Release | Check | Reverse | Beat | Numbered
-Swept = Presume | PresumeParked
+Swept = Presume | PresumeParked | ForgetParked | Retire
 
 
 def packed(operations: Sequence[Operation | Swept]) -> bytes:

@@ -21,7 +21,15 @@ class Script:
 
     def __init__(self, wire: Wire, writer: str, token: str) -> None:
         self._wire = wire
-        names = (keys.writer(writer), keys.holds(writer), keys.presumed(writer), keys.LEDGER, keys.ASIDE, keys.PARKED)
+        names = (
+            keys.writer(writer),
+            keys.holds(writer),
+            keys.presumed(writer),
+            keys.LEDGER,
+            keys.ASIDE,
+            keys.PARKED,
+            keys.WRITERS,
+        )
         prefixes = (keys.COMMITTED, keys.HELD, keys.OWNERS, keys.SUMS)
         self._arguments = (len(names), *names, *prefixes, keys.WRITER_KEPT_SECONDS, token)
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from proxy.store import keys
-from proxy.store.operations import Hold, Presume, PresumeParked, Reverse
+from proxy.store.operations import ForgetParked, Hold, Presume, PresumeParked, Reverse
 from tests.store.calling import Caller, charge, ledger, park, standing, sums
 from tests.store.cases import account, opened
 
@@ -115,6 +115,7 @@ def test_a_parked_request_is_presumed_then_corrected_or_forgotten(raw: redis.Red
         ("correction", 1),
     ]
     assert other.call(PresumeParked(requests[1], "no_answer", key, 3 * 10**9)) == [1]
+    assert other.call(ForgetParked("e2", key), ForgetParked("e2", key)) == [0, 0]
     assert not raw.exists(key, keys.PARKED)
     assert standing(raw, budget) == (45, 0)
 
