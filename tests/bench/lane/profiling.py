@@ -17,7 +17,7 @@ from tests.bench.lane.subjects import SUBJECTS
 
 CACHE = Path.home() / ".cache" / "taximeter-bench"
 PY_SPY = "0.4.1"
-SHOWN = 70
+SHOWN = 40
 SECONDS = 12
 
 
@@ -47,7 +47,7 @@ def profile(scenario: str, cores: Cores, size: Size) -> None:
         spent = {pid: seconds - before.get(pid, 0) for pid, seconds in processes.cpu(up.pids()).items()}
         busiest = max(spent, key=lambda pid: spent[pid])
         stacks = Path(folder) / "stacks"
-        command = [str(spy), "record", "--native", "--pid", str(busiest), "--duration", str(SECONDS), "--rate", "300"]
+        command = [str(spy), "record", "--native", "--pid", str(busiest), "--duration", str(SECONDS), "--rate", "150"]
         user, system = processes.user_and_system(busiest)
         subprocess.run([*command, "--format", "raw", "--output", str(stacks)], check=True)
         user, system = (
@@ -61,16 +61,20 @@ def profile(scenario: str, cores: Cores, size: Size) -> None:
 def _show(stacks: str) -> None:
     alone: Counter[str] = Counter()
     within: Counter[str] = Counter()
+    native: Counter[str] = Counter()
     for line in stacks.splitlines():
         frames, _, samples = line.rpartition(" ")
-        if any(frame.startswith("_queue_SimpleQueue_get") for frame in frames.split(";")):
-            continue  # a pool's thread that waits for work
         names = [name.rpartition(":")[0] or name for name in frames.split(";")]
-        alone[names[-1]] += int(samples)
-        for name in set(names):
+        if any(name.startswith("_queue_SimpleQueue_get") for name in names):
+            continue  # a pool's thread that waits for work
+        python = [name for name in names if ".py" in name and "<frozen" not in name]
+        native[names[-1]] += int(samples)
+        alone[python[-1] if python else names[-1]] += int(samples)
+        for name in set(python):
             within[name] += int(samples)
     total = alone.total()
-    for title, counts in (("by itself", alone), ("with what it calls", within)):
+    titles = ("Python functions, with the C code they call", "with all that they call", "by itself, C or Python")
+    for title, counts in zip(titles, (alone, within, native), strict=True):
         print(f"\n{title} ({total} samples)")
         for name, count in counts.most_common(SHOWN):
             if count < 0.97 * total:  # what runs the loop is in all of them
