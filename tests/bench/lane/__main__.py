@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.lane.measure import Cores, measure
+from tests.bench.lane.peers import PEERS
 from tests.bench.lane.profiling import profile
 from tests.bench.lane.scenarios import FULL, QUICK, SCENARIOS, TINY
 from tests.bench.lane.subjects import SUBJECTS, Subject
@@ -51,7 +52,7 @@ def machine() -> dict[str, Any]:
 
 
 def chosen(names: str | None, quick: bool) -> list[Subject]:
-    known = {subject.name: subject for subject in SUBJECTS}
+    known = {subject.name: subject for subject in (*SUBJECTS, *(peer.subject() for peer in PEERS))}
     wanted = names.split(",") if names else list(QUICK_SUBJECTS if quick else known)
     for name in wanted:
         if name not in known:

@@ -1,12 +1,13 @@
 /* The load of the benchmark, on one thread. Reads the bytes of one request from standard input and sends them as
 
-       load closed PORT CONNECTIONS SECONDS [REQUESTS]   each connection again as soon as it was answered
-       load rate   PORT PER_SECOND SECONDS               at fixed moments, on as many connections as that takes
-       load idle   PORT CONNECTIONS                      once on each connection, which is then kept open
+       load closed PORT CONNECTIONS SECONDS [REQUESTS [PERCENT]]    each connection again as soon as it was answered
+       load rate   PORT PER_SECOND SECONDS [REQUESTS [PERCENT]]     at fixed moments, on as many connections as it takes
+       load idle   PORT CONNECTIONS                                 once on each connection, which is then kept open
 
    and prints one JSON object. A latency counts from the moment at which the request was DUE, so a server that stalls
    cannot hide what it kept waiting (no coordinated omission). `idle` prints when all are open, then waits for SIGTERM;
-   `closed` ends early at SIGTERM, breaking off what runs. */
+   `closed` ends early at SIGTERM, breaking off what runs. REQUESTS: at most so many (-1: no limit). PERCENT of the
+   clients leave: at once when the request is sent, or after up to 50 events. */
 #include "reply.h"
 
 #define MOST 30000 /* connections */
@@ -16,7 +17,7 @@ struct conn {
     int fd;
     bool busy, connecting;
     size_t sent;
-    int64_t due, first;
+    int64_t due, first, leaves; /* leaves: after so many events; -1: stays */
     struct reply reply;
 };
 
@@ -29,7 +30,7 @@ static size_t request_size;
 
 static int64_t *latencies, *firsts;
 static size_t latency_count, latency_room, first_count, first_room;
-static long statuses[600], errors, events_seen, started, bytes;
+static long statuses[600], errors, left, percent, events_seen, started, bytes;
 static int64_t *waiting; /* due moments for which no connection was to be had */
 static size_t waiting_from, waiting_to, waiting_room;
 
@@ -48,6 +49,7 @@ static bool may_start(void) {
 }
 
 static void lost(struct conn *c);
+static void leave(struct conn *c);
 
 static void send_rest(struct conn *c) {
     ssize_t wrote = send(c->fd, request + c->sent, request_size - c->sent, MSG_NOSIGNAL);
@@ -61,6 +63,7 @@ static void send_rest(struct conn *c) {
     bool waits = c->sent < request_size;
     if (waits || had_to_wait)
         epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &(struct epoll_event){EPOLLIN | (waits ? EPOLLOUT : 0), {.ptr = c}});
+    if (!waits && !c->leaves) leave(c);
 }
 
 static void begin(struct conn *c, int64_t due) {
@@ -69,6 +72,7 @@ static void begin(struct conn *c, int64_t due) {
     c->due = due;
     c->first = 0;
     c->sent = 0;
+    c->leaves = random() % 100 < percent ? random() % 51 : -1;
     reply_start(&c->reply);
     if (c->fd >= 0) {
         send_rest(c);
@@ -118,6 +122,12 @@ static void lost(struct conn *c) {
     next(c);
 }
 
+static void leave(struct conn *c) {
+    left++;
+    hang_up(c);
+    next(c);
+}
+
 static void finished(struct conn *c) {
     struct reply *r = &c->reply;
     statuses[r->status > 0 && r->status < 600 ? r->status : 0]++;
@@ -145,6 +155,7 @@ static void take(struct conn *c) {
     if (!c->first && c->reply.bytes) c->first = now_ns();
     if (c->reply.state == BROKEN) lost(c);
     else if (c->reply.state == DONE) finished(c);
+    else if (c->leaves > 0 && c->reply.events >= c->leaves) leave(c);
 }
 
 static void one_at(int64_t due) {
@@ -178,9 +189,9 @@ static void print_quantiles(const char *name, int64_t *list, size_t count) {
 
 static void print_all(int64_t began) {
     printf("{\"requests\": %zu, \"errors\": %ld, \"events\": %ld, \"bytes\": %ld, \"seconds\": %.3f, \"connections\": %zu, "
-           "\"unfinished\": %ld, \"statuses\": {",
-           latency_count, errors, events_seen, bytes, (now_ns() - began) / 1e9, conn_count,
-           started - (long)latency_count - errors + (long)(waiting_to - waiting_from));
+           "\"left\": %ld, \"unfinished\": %ld, \"statuses\": {",
+           latency_count, errors, events_seen, bytes, (now_ns() - began) / 1e9, conn_count, left,
+           started - (long)latency_count - errors - left + (long)(waiting_to - waiting_from));
     for (int i = 0, any = 0; i < 600; i++)
         if (statuses[i]) printf("%s\"%d\": %ld", any++ ? ", " : "", i, statuses[i]);
     printf("}");
@@ -213,6 +224,7 @@ int main(int count, char **words) {
     server.sin_port = htons(atoi(words[2]));
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (count > 5) most = atol(words[5]);
+    if (count > 6) percent = atol(words[6]);
     for (ssize_t got; (got = read(0, request + request_size, sizeof request - request_size)) > 0;) request_size += got;
     all_descriptors();
     signal(SIGPIPE, SIG_IGN);
