@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-all lint real fuzz bench chaos million bench-peers dashboard imported-rates clean
+.PHONY: run demo test test-all lint real fuzz bench bench-peers soak chaos million dashboard imported-rates clean
 
 # In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
 # call the clean end an error.
@@ -42,6 +42,10 @@ fuzz: $(VENV)-fuzz/made
 # ARGS=--quick for two minutes, ARGS='--profile whole' for where the CPU goes.
 bench: $(VENV)/dev
 	@$(BIN)/python -m tests.bench.lane $(ARGS)
+
+# Half an hour of mixed traffic at half capacity: memory, descriptors, and a ledger that adds up. ARGS='--minutes 1'.
+soak: $(VENV)/dev
+	@$(BIN)/python -m tests.bench.lane.soak $(ARGS)
 
 # The other gateways that `make bench` measures where they are (2 GB below ~/.cache/taximeter-bench).
 bench-peers: $(VENV)/dev

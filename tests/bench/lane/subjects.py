@@ -48,9 +48,10 @@ class Running:
     path: str = "/v1/chat/completions"
     model: str = MODEL
     headers: Mapping[str, str] = field(default_factory=dict)
-    entries: Callable[[], int] | None = None
-    """How many requests it has accounted for; None: it keeps no account."""
+    cli: Callable[..., subprocess.CompletedProcess[str]] | None = None
+    """taximeter's other commands, with its configuration; None: it keeps no account."""
     workers: int = 1
+    log: Path | None = None
 
     def pids(self) -> list[int]:
         """Its processes, the store apart."""
@@ -58,6 +59,16 @@ class Running:
 
     def store_pids(self) -> list[int]:
         return [pid for pid in self._tree() if processes.is_store(pid)]
+
+    def entries(self) -> int | None:
+        """How many requests it has accounted for; None: it keeps no account."""
+        if self.cli is None:
+            return None
+        done = self.cli("report", "--json")
+        if done.returncode:
+            raise RuntimeError(f"no report: {done.stderr}")
+        count: int = json.loads(done.stdout)["total"]["requests"]
+        return count
 
     def _tree(self) -> list[int]:
         return [] if self.process is None else processes.tree(self.process.pid)
@@ -104,7 +115,7 @@ def running(
                 tail = (place.directory / "log").read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"{' '.join(arguments)} does not start ({process.poll()}):\n{tail}")
             time.sleep(0.005)
-        yield Running(port, process, time.monotonic() - began)
+        yield Running(port, process, time.monotonic() - began, log=place.directory / "log")
     finally:
         stop(process)
 
@@ -246,21 +257,17 @@ def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Runni
         command = [sys.executable, "-m", "proxy.cli.main"]
         env = dict(prepared.environ)
 
-        def cli(*arguments: str) -> str:
-            done = subprocess.run([*command, *arguments], env=env, cwd=place.directory, capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"{arguments}: exit {done.returncode}\n{done.stderr}")
-            return done.stdout
-
-        def entries() -> int:
-            count: int = json.loads(cli("report", "--json"))["total"]["requests"]
-            return count
+        def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([*command, *arguments], env=env, cwd=place.directory, capture_output=True, text=True)
 
         with running(place, [*command, "serve"], ops, ready="/readyz", env=env) as up:
-            up.port, up.workers, up.entries = port, workers, entries
+            up.port, up.workers, up.cli = port, workers, cli
             if len(place.rest) < (os.cpu_count() or 1):
                 processes.pin(up.store_pids(), place.rest)
-            up.headers = {"Authorization": f"Bearer {cli('keys', 'create', '--owner', 'bench').strip()}"}
+            key = cli("keys", "create", "--owner", "bench")
+            if key.returncode:
+                raise RuntimeError(f"no key: {key.stderr}")
+            up.headers = {"Authorization": f"Bearer {key.stdout.strip()}"}
             yield up
 
     return start

@@ -104,6 +104,11 @@ class Upstream:
         numbers = map(int, self._order("count").split())
         return dict(zip(("whole", "streams", "chunks", "broken"), numbers, strict=True))
 
+    def asked(self) -> int:
+        """How many requests it answered, or began to."""
+        counts = self.counts()
+        return counts["whole"] + counts["streams"]
+
 
 @contextmanager
 def upstream() -> Iterator[Upstream]:
