@@ -5,33 +5,27 @@ What is frozen here holds for the whole request: its id, its start, the budgets 
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from proxy.budgets import MAX_PROMPT_TOKENS, Account, BudgetBook, Owner, hold_usage
+import msgspec
+
+from proxy.budgets import MAX_PROMPT_TOKENS, MOST_ACCOUNTS, Account, BudgetBook, Owner, hold_usage
 from proxy.config import Config
+from proxy.denials import deny, deny_if_strict, deny_unpriced, too_many
 from proxy.errors import StoreAway
 from proxy.ledger import Opened, utc_text
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store, moved_account
 from rates import Catalogue, Charge, Found, ModelName, NotPriced, RateCard, Usage, parse_model_name, price
-from rates.money import usd_text
 
 MAX_LEARNED = 4096
+NEAR = 4
+"""A budget is near its limit for a request whose hold does not fit so many times into what is left."""
 
-DenialReason = Literal["budget_exceeded", "budget_held", "model_not_priced", "store_unavailable"]
-
-
-class Denied(Exception):  # noqa: N818 - an answer, not a fault
-    """The request may not pass. `budget` names the one that stands in the way, if it is one."""
-
-    def __init__(self, reason: DenialReason, message: str, budget: str | None = None) -> None:
-        super().__init__(message)
-        self.reason: DenialReason = reason
-        self.message = message
-        self.budget = budget
+CountPrompt = Callable[[str | None], Awaitable[int | None]]
+"""Counts the prompt of the request at hand as this model would. None: it cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +99,11 @@ class Admission:
         *,
         endpoint: str,
         client_request_id: str | None = None,
+        count: CountPrompt | None = None,
     ) -> Admitted:
         """Set money aside on every matching budget, or raise Denied. Waits only when a refusing budget matches.
+
+        Far from every limit the cheap estimate of the prompt is held, which is slightly high; near one, `count`.
 
         A request that passes is held in the store in any case, with no money where no budget matches: so that somebody
         can tell of it when this machine is gone.
@@ -120,9 +117,11 @@ class Admission:
         names = self._possible_names(rules, asked, name, found.card if found else None)
         fine_tuned = name.fine_tuned if name else None
         accounts = rules.book.matching(owner, names, fine_tuned, at)
+        if len(accounts) > MOST_ACCOUNTS:
+            raise too_many(accounts)
         refusing = next((account for account in accounts if account.budget.refuses), None)
         if unpriced is not None:
-            _deny_unpriced(unpriced, refusing, rules.config.unpriced)
+            deny_unpriced(unpriced, refusing, rules.config.unpriced)
         usage, charge = _hold(found, facts, rules.config.default_output_tokens)
         certain = tuple(dict.fromkeys((asked, name.text))) if asked and name else ()
         charged = accounts if certain == names else rules.book.matching(owner, certain, fine_tuned, at)
@@ -149,7 +148,11 @@ class Admission:
             self._store.hold_later(opened, accounts)
             return admitted
         try:
-            refusal = await self._store.hold(opened, accounts)
+            refusal = await self._store.hold(opened, accounts, times=NEAR)
+            if refusal is not None and found is not None:
+                opened = await _counted(opened, found, facts, rules, refusal, count)
+                admitted = replace(admitted, opened=opened)
+                refusal = await self._store.hold(opened, accounts)
         except StoreAway as away:
             deny_if_strict(accounts, away)
             self._store.hold_later(opened, accounts)
@@ -203,15 +206,6 @@ def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: d
         return rules.find(name, None, at)
 
 
-def _deny_unpriced(reason: NotPriced, refusing: Account | None, unpriced: str) -> None:
-    """Raise Denied where a price is a condition: under a refusing budget, or where the operator said so."""
-    if refusing is not None:
-        name = refusing.budget.name
-        raise Denied("model_not_priced", f"{reason}; budget {name} refuses what it cannot price", name) from reason
-    if unpriced == "refuse":
-        raise Denied("model_not_priced", f'{reason}; this proxy refuses what it cannot price (unpriced = "refuse")')
-
-
 def _hold(found: Found | None, facts: RequestFacts, default_output_tokens: int) -> tuple[Usage, Charge | None]:
     """The prompt's estimate and the most output that the request allows, at the asked model's rate.
 
@@ -219,39 +213,34 @@ def _hold(found: Found | None, facts: RequestFacts, default_output_tokens: int) 
     """
     if found is None:
         return Usage(input=max(0, min(facts.prompt_tokens, MAX_PROMPT_TOKENS))), None
-    output = default_output_tokens if facts.max_output_tokens is None else facts.max_output_tokens
+    most = found.card.max_output_tokens
+    output = (most or default_output_tokens) if facts.max_output_tokens is None else facts.max_output_tokens
+    output = output if most is None else min(output, most)
     usage = hold_usage(found.card, facts.prompt_tokens, output, facts.n)
     return usage, price(usage, found.card)
 
 
-def deny(refusal: Refusal) -> Denied:
-    """The store's no, in a sentence that says how much, of how much, and until when."""
-    budget = refusal.account.budget
-    end = refusal.account.period.end
-    resets = f"; resets {rfc3339(end)}" if end else "; it does not reset"
-    used = f"${_cents(refusal.spent)} of ${_cents(budget.limit)} used"
-    if refusal.reason == "budget_held":
-        used += f" and ${_cents(refusal.held)} held by requests under way"
-        resets = ""
-    return Denied(refusal.reason, f"budget {budget.name}: {used}{resets}", budget.name)
+async def _counted(
+    opened: Opened, found: Found, facts: RequestFacts, rules: Rules, refusal: Refusal, count: CountPrompt | None
+) -> Opened:
+    """The same request with its prompt counted, where that costs less than the estimate.
 
-
-def deny_if_strict(accounts: Sequence[Account], away: StoreAway) -> None:
-    """Raise Denied when one of these budgets refuses while the store is away."""
-    for account in accounts:
-        budget = account.budget
-        if budget.refuses and budget.on_store_loss == "refuse":
-            raise Denied(
-                "store_unavailable", f"budget {budget.name} cannot be checked: the store is away", budget.name
-            ) from away
-
-
-def _cents(nanos: int) -> str:
-    """Dollars with at least two decimals; more only where they say something: `500.00`, `0.0009`."""
-    text = usd_text(nanos) or "0"
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}"
-
-
-def rfc3339(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    Raises Denied where not even its output fits: whoever has used a budget up must not keep others' counts waiting.
+    """
+    default = rules.config.default_output_tokens
+    _, least = _hold(found, replace(facts, prompt_tokens=0), default)
+    assert least is not None  # there is a card
+    if not refusal.leaves(least.nanos):
+        raise deny(Refusal.of(refusal.account, least.nanos, refusal.spent, refusal.held))
+    tokens = await count(opened.model) if count is not None else None
+    if tokens is None or tokens >= facts.prompt_tokens:
+        return opened
+    usage, charge = _hold(found, replace(facts, prompt_tokens=tokens), default)
+    assert charge is not None
+    return msgspec.structs.replace(
+        opened,
+        usage=usage.as_dict(),
+        nanos=charge.nanos,
+        long_context=charge.long_context,
+        assumed=found.assumed or charge.assumed,
+    )

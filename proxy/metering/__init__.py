@@ -34,6 +34,7 @@ Invariants:
 
 from proxy.metering.endpoints import Endpoint, endpoint_of
 from proxy.metering.meter import Ending, Meter
+from proxy.metering.prompt import exact_prompt_tokens
 from proxy.metering.reading import Reading, Uncounted
 from proxy.metering.request import RequestFacts, ask_for_usage, read_request
 
@@ -46,5 +47,6 @@ __all__ = [
     "Uncounted",
     "ask_for_usage",
     "endpoint_of",
+    "exact_prompt_tokens",
     "read_request",
 ]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from proxy.admission import rfc3339
 from proxy.budgets import ANONYMOUS, Owner
 from proxy.budgets.glob import fits
+from proxy.denials import rfc3339
 from proxy.errors import StoreAway
 from proxy.server import replies
 from proxy.store import CallerKey, Store

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from proxy.metering import Reading, Uncounted
+from proxy.metering import Reading, Uncounted, exact_prompt_tokens
 from proxy.server.tasks import Tasks
 
 log = logging.getLogger("taximeter")
@@ -31,6 +32,20 @@ class Counting:
     def start(self, uncounted: Uncounted, model: str | None, use: Callable[[Reading], None]) -> asyncio.Task[None]:
         """The task may be waited for; it goes on whatever becomes of who waits."""
         return self._tasks.start(self._count(uncounted, model, use), name="counting")
+
+    async def prompt_tokens(self, endpoint: str, body: bytes, model: str | None) -> int | None:
+        """A request's prompt, counted as its model counts. None: there is too much to count, or it cannot be."""
+        if not body or self._waiting + len(body) > self._most_waiting:
+            return None
+        self._waiting += len(body)
+        try:
+            work = partial(exact_prompt_tokens, endpoint, body, model)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Exception:  # the rough count still stands
+            log.exception("internal fault in counting a prompt: it stays as it was estimated")
+            return None
+        finally:
+            self._waiting -= len(body)
 
     async def close(self, seconds: float) -> None:
         """Wait for what is under way; after `seconds` the rest is counted roughly."""

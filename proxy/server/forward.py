@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, perf_counter
 
 from aiohttp import web
 
-from proxy.admission import Admission, Admitted, Denied, Rules, mint_entry_id
+from proxy.admission import Admission, Admitted, Rules, mint_entry_id
 from proxy.background import Background
 from proxy.budgets import Owner
 from proxy.config import Secret
+from proxy.denials import Denied
 from proxy.errors import UpstreamError
 from proxy.metering import Ending, Endpoint, Meter, RequestFacts, ask_for_usage, endpoint_of, read_request
 from proxy.metering.lenient_json import short_name
@@ -90,6 +92,7 @@ class Forwarder:
                 at,
                 endpoint=endpoint.name,
                 client_request_id=request.headers.get("x-client-request-id"),
+                count=partial(self._counting.prompt_tokens, endpoint.name, body if facts.body_is_json else b""),
             )
             return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
         except Denied as denial:

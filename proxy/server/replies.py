@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aiohttp import web
 
-from proxy.admission import Denied
+from proxy.denials import Denied
 from proxy.errors import JournalFailed, UpstreamError, UpstreamTooSlow
 
 
@@ -50,6 +50,8 @@ def denied(denial: Denied) -> Refused:
             return Refused(403, denial.message, "invalid_request_error", denial.reason, _NO_RETRY)
         case "store_unavailable":
             return store_unavailable(denial.message)
+        case "too_many_budgets":
+            return Refused(503, denial.message, "server_error", denial.reason, _NO_RETRY)
 
 
 def invalid_api_key(message: str) -> Refused:

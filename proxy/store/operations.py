@@ -46,6 +46,16 @@ class Refusal:
     spent: Nanos
     held: Nanos
 
+    @classmethod
+    def of(cls, account: Account, amount: Nanos, spent: Nanos, held: Nanos) -> "Refusal":
+        """Of a hold of this amount."""
+        is_exceeded = spent + amount > account.budget.limit
+        return cls(account, "budget_exceeded" if is_exceeded else "budget_held", spent, held)
+
+    def leaves(self, amount: Nanos) -> bool:
+        """Whether a hold of this amount would have fitted."""
+        return self.spent + self.held + amount <= self.account.budget.limit
+
 
 class Asked:
     """An operation that somebody may wait for. `given_up`: nobody waits any more, so it need not be sent (again)."""
@@ -74,7 +84,8 @@ class Hold(Asked):
 
     __slots__ = ("accounts", "amount", "entry_id", "is_kept", "is_open", "payload", "record")
 
-    def __init__(self, opened: Opened, accounts: Sequence[Account]) -> None:
+    def __init__(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> None:
+        """`times`: refused, unless it fits so many times into what is left."""
         super().__init__()
         self.entry_id = opened.id
         self.accounts = accounts
@@ -82,7 +93,7 @@ class Hold(Asked):
         self.amount = max(0, min(opened.nanos or 0, MAX_AMOUNT))
         self.record = text(opened)
         self.is_open = self.is_kept = False
-        self.payload = self._payload(limited=True)
+        self.payload = self._payload(times)
 
     def again(self) -> "Hold":
         """The same for a request that was let through: no limit refuses it any more."""
@@ -90,16 +101,16 @@ class Hold(Asked):
         Asked.__init__(made)
         made.entry_id, made.accounts, made.amount, made.record = self.entry_id, self.accounts, self.amount, self.record
         made.is_open, made.is_kept = self.is_open, False
-        made.payload = self._payload(limited=False)
+        made.payload = self._payload(0)
         return made
 
-    def _payload(self, *, limited: bool) -> msgspec.Raw:
+    def _payload(self, times: int) -> msgspec.Raw:
         amount = self.amount
         accounts = [
             (
                 account.key,
                 str(amount),
-                str(account.budget.limit - amount) if limited and account.budget.refuses else "",
+                str(account.budget.limit - times * amount) if times and account.budget.refuses else "",
                 *lifetime(account),
             )
             for account in self.accounts
@@ -121,10 +132,7 @@ class Hold(Asked):
         """Of several that refuse, one that waiting does not help."""
         refusals = []
         for position, committed, held in zip(*[iter(answer)] * 3, strict=True):
-            account = self.accounts[position]
-            spent = committed - held
-            is_exceeded = spent + self.amount > account.budget.limit
-            refusals.append(Refusal(account, "budget_exceeded" if is_exceeded else "budget_held", spent, held))
+            refusals.append(Refusal.of(self.accounts[position], self.amount, committed - held, held))
         return next((refusal for refusal in refusals if refusal.reason == "budget_exceeded"), refusals[0])
 
 

@@ -147,13 +147,15 @@ class Store:
     async def __aexit__(self, *_: object) -> None:
         await self.close(LONGEST_SECONDS)
 
-    async def hold(self, opened: Opened, accounts: Sequence[Account]) -> Refusal | None:
+    async def hold(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
         """Set the request's money aside on all accounts, or on none and say which one refuses.
+
+        It must fit `times` times into what is left.
 
         Raises StoreAway at once when the store is away, and after the timeout when it does not answer; then nothing
         is held, or will be given back.
         """
-        hold = self._pending.live[opened.id] = Hold(opened, accounts)
+        hold = self._pending.live[opened.id] = Hold(opened, accounts, times=times)
         try:
             refusal = await self._connection.ask(hold)
         except BaseException:

@@ -9,9 +9,10 @@ from typing import cast
 
 import pytest
 
-from proxy.admission import Admission, Denied, Learned, Rules, mint_entry_id
+from proxy.admission import NEAR, Admission, Learned, Rules, mint_entry_id
 from proxy.budgets import ANONYMOUS, Account, BudgetBook, Owner, budget_from
 from proxy.config import BudgetConfig, Config
+from proxy.denials import Denied
 from proxy.errors import StoreAway
 from proxy.ledger import LedgerEntry, Moved, Opened, presumed
 from proxy.metering import RequestFacts
@@ -32,10 +33,17 @@ class FakeStore:
     held: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
     later: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
+    asked: list[tuple[int | None, int]] = field(default_factory=list)
+    left: int | None = None
 
-    async def hold(self, opened: Opened, accounts: Sequence[Account]) -> Refusal | None:
+    async def hold(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
         if self.away:
             raise StoreAway("away")
+        self.asked.append((opened.nanos, times))
+        if self.left is not None:
+            limit = accounts[0].budget.limit
+            amount = opened.nanos or 0
+            return None if times * amount <= self.left else Refusal.of(accounts[0], amount, limit - self.left, 0)
         self.held[opened.id] = [(account.budget.name, opened.nanos) for account in accounts]
         return self.refusal
 
@@ -244,3 +252,70 @@ def test_learned_names_are_few_and_only_those_that_differ() -> None:
         None,
         "served",
     ]
+
+
+async def admit_near(left: int, tokens: int | None) -> tuple[FakeStore, int | None, list[str | None]]:
+    """A request of 1,000 prompt tokens (estimated) and 500 of output, with so much left: $0.00015 and $0.0003."""
+    store, counted = FakeStore(left=left), list[str | None]()
+
+    async def count(model: str | None) -> int | None:
+        counted.append(model)
+        return tokens
+
+    admitted = await admission(store).admit(
+        rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
+    )
+    assert admitted.opened is not None
+    return store, admitted.opened.nanos, counted
+
+
+async def test_far_from_the_limit_the_prompt_is_not_counted() -> None:
+    store, nanos, counted = await admit_near(NEAR * 450_000, 700)
+
+    assert (nanos, counted, store.asked) == (450_000, [], [(450_000, NEAR)])
+
+
+async def test_near_the_limit_the_prompt_is_counted_and_held_as_counted() -> None:
+    for left in (NEAR * 450_000 - 1, 405_000):
+        store, nanos, counted = await admit_near(left, 700)
+        assert (nanos, counted) == (405_000, ["gpt-4o-mini"])
+        assert store.asked == [(450_000, NEAR), (405_000, 1)]
+
+    with pytest.raises(Denied) as denied:
+        await admit_near(404_999, 700)
+    assert denied.value.reason == "budget_exceeded"
+
+
+@pytest.mark.parametrize("tokens", [None, 1000, 5000])
+async def test_what_cannot_be_counted_or_is_more_is_held_as_estimated(tokens: int | None) -> None:
+    _, nanos, _ = await admit_near(450_000, tokens)
+
+    assert nanos == 450_000
+    with pytest.raises(Denied):
+        await admit_near(449_999, tokens)
+
+
+async def test_where_not_even_the_output_fits_nothing_is_counted() -> None:
+    counted: list[object] = []
+
+    async def count(model: str | None) -> int | None:
+        counted.append(model)
+        return 0
+
+    store = FakeStore(left=299_999)
+    with pytest.raises(Denied) as denied:
+        await admission(store).admit(
+            rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
+        )
+    assert (denied.value.reason, counted, len(store.asked)) == ("budget_exceeded", [], 1)
+
+
+async def test_more_budgets_than_may_match_refuse_the_request() -> None:
+    store = FakeStore()
+    crowd = rules(*(budget(f"b{n}", on_exceed="alert") for n in range(33)))
+
+    with pytest.raises(Denied) as denied:
+        await admission(store).admit(crowd, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+    assert (denied.value.reason, denied.value.budget) == ("too_many_budgets", "b0")
+    assert "33 budgets (b0, b1, b2, …) match this request, and at most 32 may" in denied.value.message
+    assert (store.held, store.later) == ({}, {})

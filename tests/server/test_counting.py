@@ -135,3 +135,26 @@ async def test_the_model_that_was_asked_decides() -> None:
     await counting.start(replace(given, reading=replace(given.reading, model=None)), "gpt-4", got.append)
     await counting.close(1)
     assert got[0].encoding == "cl100k_base"
+
+
+BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "How far is it?"}]}'
+
+
+async def test_a_prompt_is_counted_as_its_model_counts() -> None:
+    counting = Counting()
+    try:
+        assert await counting.prompt_tokens("chat/completions", BODY, "gpt-4o") == 12
+        assert await counting.prompt_tokens("chat/completions", b"", "gpt-4o") is None
+        assert await counting.prompt_tokens("chat/completions", b"[]", "gpt-4o") is None
+    finally:
+        await counting.close(1)
+
+
+async def test_too_much_at_a_time_is_not_counted() -> None:
+    counting = Counting(most_waiting=len(BODY))
+    try:
+        both = await asyncio.gather(*(counting.prompt_tokens("chat/completions", BODY, None) for _ in range(2)))
+        assert both == [12, None]
+        assert await counting.prompt_tokens("chat/completions", BODY, None) == 12
+    finally:
+        await counting.close(1)
