@@ -56,8 +56,9 @@ class Span:
 class Ledger:
     """The stream, for whoever reads it. Raises StoreAway and StoreRefused."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, *, lines_a_call: int = LINES_A_CALL) -> None:
         self._reads = reads
+        self._lines_a_call = lines_a_call
 
     async def span(self) -> Span:
         lines = await self._call("XLEN", keys.LEDGER)
@@ -74,7 +75,7 @@ class Ledger:
         """Pages from `first` to `last` (both included), as they stand when they are read; ends at the end."""
         while page := await self._page("XRANGE", first, last):
             yield page
-            if len(page) < LINES_A_CALL:
+            if len(page) < self._lines_a_call:
                 return
             first = after(page[-1].place)
 
@@ -83,7 +84,7 @@ class Ledger:
         last = _END
         while page := await self._page("XREVRANGE", last, first):
             yield page
-            if len(page) < LINES_A_CALL:
+            if len(page) < self._lines_a_call:
                 return
             last = after(page[-1].place)
 
@@ -92,7 +93,7 @@ class Ledger:
         found: list[Line] = []
         last = _END
         while len(found) < count:
-            page = await self._page("XREVRANGE", last, "-", min(count - len(found), LINES_A_CALL))
+            page = await self._page("XREVRANGE", last, "-", min(count - len(found), self._lines_a_call))
             if not page:
                 break
             found += page
@@ -112,8 +113,8 @@ class Ledger:
         lines = await self._call("XRANGE", keys.AUDIT, "-", "+")
         return [(moment_of(place), msgspec.json.decode(fields[1])) for place, fields in lines]
 
-    async def _page(self, command: str, start: str, end: str, count: int = LINES_A_CALL) -> list[Line]:
-        lines = await self._call(command, keys.LEDGER, start, end, "COUNT", count)
+    async def _page(self, command: str, start: str, end: str, count: int | None = None) -> list[Line]:
+        lines = await self._call(command, keys.LEDGER, start, end, "COUNT", count or self._lines_a_call)
         return [Line(place, fields[1]) for place, fields in lines]
 
     async def _call(self, *arguments: str | int) -> Any:

@@ -6,6 +6,7 @@ eight bytes for each entry (fifty while they are sorted at the end), and one pag
 trimmed; if it was all the same, it starts again.
 """
 
+import secrets
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class _Verification:
         self._ids = array("Q")
         self._place = _NOTHING
         self._until: bytes | None = None
+        self._sign_text = secrets.token_hex(8)
         self._signed_at = 0.0
         self._accounts = self._skipped = self._holds = self._days = 0
 
@@ -107,6 +109,8 @@ class _Verification:
             await self._look_for_repeated()
         except _Differs as found:
             difference = found.difference
+        if await self._call("GET", keys.READING) == self._sign_text.encode():  # not that of another who still reads
+            await self._call("DEL", keys.READING)
         counts = (self._accounts, self._skipped, self._holds, self._days)
         return Verdict(self._fold.lines, self._fold.corrections, trimmed, *counts, difference)
 
@@ -217,7 +221,7 @@ class _Verification:
         """Keep the ledger from being trimmed a while longer."""
         now = datetime.now(UTC).timestamp()
         if not 0 <= now - self._signed_at < READING_SECONDS / 6:
-            await self._call("SET", keys.READING, "1", "EX", READING_SECONDS)
+            await self._call("SET", keys.READING, self._sign_text, "EX", READING_SECONDS)
             self._signed_at = now
 
     async def _call(self, *arguments: bytes | str | int) -> Any:
