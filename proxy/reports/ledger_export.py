@@ -62,7 +62,7 @@ class Csv:
     """
 
     def __init__(self, out: BinaryIO) -> None:
-        self._text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+        self._text = io.TextIOWrapper(out, encoding="utf-8", newline="")
         self._rows = csv.writer(self._text)
         self._rows.writerow(_COLUMNS)
 

@@ -95,7 +95,7 @@ class Repricing:
         try:
             found = self.rules.find(parse_model_name(served), entry.tier, datetime.fromisoformat(entry.at))
             charge = price(Usage.of(entry.usage), found.card)
-        except NotPriced:
+        except (NotPriced, ValueError):  # ValueError: a usage that is none, as of a line that somebody made up
             return None
         unpriced = entry.status == "unpriced"
         return msgspec.structs.replace(

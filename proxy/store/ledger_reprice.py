@@ -21,7 +21,7 @@ from proxy.store.ledger import Ledger, place_at
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, reversal_of
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
-CORRECTIONS_A_BATCH = 32  # about a millisecond of the store's time
+CORRECTIONS_A_BATCH = 16  # about a millisecond and a half of the store's time
 TOKEN_SECONDS = 60
 PAUSE_SECONDS = 0.002  # between two batches: charges go first
 

@@ -11,7 +11,7 @@ from proxy.store.ledger import Line
 from proxy.store.packing import pack
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
-LINES_A_FOLD = 200  # about a millisecond of the store's time
+LINES_A_FOLD = 100  # about a millisecond of the store's time
 PAUSE_SECONDS = 0.005  # between two folds: charges go first
 
 _SOMEBODY_READS = -1
