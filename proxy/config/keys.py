@@ -33,6 +33,7 @@ READERS: Mapping[str, Callable[[Setting], object]] = {
     "upstream": upstream,
     "upstream_key_env": variable,
     "upstream_key_file": path,
+    "upstream_ca_file": path,
     "provider": _provider,
     "data_residency": truth,
     "require_key": truth,

@@ -120,6 +120,7 @@ class Config:
     upstream: str = "https://api.openai.com/v1"
     upstream_key: Secret | None = None
     upstream_key_env: str = "OPENAI_API_KEY"
+    upstream_ca_file: Path | None = None  # certificates in PEM form, trusted beside the system's
     provider: str = "openai"
     data_residency: bool = False  # the upstream is one of OpenAI's endpoints that cost more
     require_key: bool = False

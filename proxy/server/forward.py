@@ -5,33 +5,35 @@ when it could spend under a budget that is used up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic, perf_counter
 
-from aiohttp import web
-
 from proxy.admission import Admission, Admitted, Rules, mint_entry_id
 from proxy.background import Background
 from proxy.budgets import Owner
 from proxy.config import Secret
+from proxy.deadlines import Deadlines
 from proxy.denials import Denied
-from proxy.errors import UpstreamError
-from proxy.metering import Ending, Endpoint, Meter, RequestFacts, ask_for_usage, endpoint_of, read_request
+from proxy.errors import JournalFailed
+from proxy.http1 import RequestHead
+from proxy.metering import Endpoint, Reading, RequestFacts, ask_for_usage, endpoint_of, read_request
 from proxy.metering.lenient_json import short_name
 from proxy.metrics import Metrics
 from proxy.server import replies
 from proxy.server.caller import Caller, Callers
 from proxy.server.counting import Counting
-from proxy.server.exchange import CLIENT_GONE, Exchange, Relayed
-from proxy.server.headers import to_client, to_upstream
+from proxy.server.exchange import Exchange
+from proxy.server.headers import carries_taximeter_key, to_upstream
 from proxy.server.open_requests import OpenRequests
+from proxy.server.passage import Passage
 from proxy.server.paths import Target, target_of
+from proxy.server.request import Request
 from proxy.server.tasks import Tasks
 from proxy.settlement import Settlement
-from proxy.upstream import Sending, Upstream
+from proxy.upstream import Upstream
 
 
 class Forwarder:
@@ -49,6 +51,7 @@ class Forwarder:
         callers: Callers,
         metrics: Metrics,
         tasks: Tasks,
+        deadlines: Deadlines,
     ) -> None:
         self.rules = rules
         self._upstream = upstream
@@ -59,55 +62,93 @@ class Forwarder:
         self._callers = callers
         self._metrics = metrics
         self._tasks = tasks
+        self._deadlines = deadlines
         self._open = OpenRequests()
+        # What is on its way upstream, and whose it is. It is kept alive here.
+        self._under_way: dict[Exchange | Passage, Owner] = {}
+        self._idle = asyncio.Event()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: Request) -> None:
+        """Up to where the request is on its way, or answered. Its end comes by itself."""
         started, at, rules = perf_counter(), datetime.now(UTC), self.rules
+        head = request.head
         entry_id = mint_entry_id(at)
         asked: str | None = None
         owner = "anonymous"
         endpoint = endpoint_of("", "")
         entered: Owner | None = None
         try:
-            target = target_of(request)
-            endpoint = endpoint_of(request.method, target.unquoted or target.path)
+            target = target_of(head.target)
+            endpoint = endpoint_of(head.method, target.unquoted or target.path)
             caller = await self._callers.identify(
-                request.headers, target.path, require_key=rules.config.require_key, now=monotonic()
+                head, target.path, require_key=rules.config.require_key, now=monotonic()
             )
             owner = caller.owner.name
             key = _key_for(rules, caller)
             self._open.enter(caller.owner, rules.config.max_open_requests_per_owner)
             entered = caller.owner
             if not endpoint.metered:
-                return await self._pass(request, endpoint, entry_id, caller, key, target, rules, at)
-            body = await _read_body(request, rules.config.max_body_bytes)
-            facts = _facts(rules, target, read_request(endpoint, body if _is_plain(request) else b""))
-            asked = facts.model
-            caller.check_model(asked, rules.config.models)
-            admitted = await self._admission.admit(
-                rules,
-                entry_id,
-                caller.owner,
-                facts,
-                at,
-                endpoint=endpoint.name,
-                client_request_id=request.headers.get("x-client-request-id"),
-                count=partial(self._counting.prompt_tokens, endpoint.name, body if facts.body_is_json else b""),
-            )
-            return await self._exchange(request, endpoint, facts, admitted, key, target, body, started)
+                await self._pass(request, endpoint, entry_id, caller, key, target, rules, at)
+            else:
+                body = await request.read(rules.config.max_body_bytes)
+                facts = _facts(rules, target, read_request(endpoint, body if _is_plain(head) else b""))
+                asked = facts.model
+                caller.check_model(asked, rules.config.models)
+                admitted = await self._admission.admit(
+                    rules,
+                    entry_id,
+                    caller.owner,
+                    facts,
+                    at,
+                    endpoint=endpoint.name,
+                    client_request_id=head.get("x-client-request-id"),
+                    count=partial(self._counting.prompt_tokens, endpoint.name, body if facts.body_is_json else b""),
+                )
+                await self._journal(admitted)
+                self._exchange(request, endpoint, facts, admitted, key, target, body, started)
+            entered = None  # it leaves at its end
         except Denied as denial:
             if denial.budget is not None:
                 self._metrics.refused(denial.budget, denial.reason)
-            return self._answer(replies.denied(denial), rules, owner, asked, endpoint, entry_id)
+            self._answer(request, replies.denied(denial), rules, owner, asked, endpoint, entry_id)
         except replies.Refused as refused:
-            return self._answer(refused, rules, owner, asked, endpoint, entry_id)
+            self._answer(request, refused, rules, owner, asked, endpoint, entry_id)
         finally:
             if entered is not None:
                 self._open.leave(entered)
 
-    async def _exchange(
+    def refused(self, refused: replies.Refused) -> None:
+        """Count a request that did not even come to be served."""
+        labels = self._settlement.labels(self.rules, "anonymous", None)
+        self._metrics.answered(labels, endpoint_of("", "").name, refused.status)
+
+    async def drain(self, seconds: float) -> int:
+        """Wait for everything under way, and cut off what is left after `seconds`; how many that were."""
+        if self._under_way:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
+        late = tuple(self._under_way)
+        for each in late:
+            each.cut()
+        return len(late)
+
+    async def _journal(self, admitted: Admitted) -> None:
+        """No byte goes upstream before the journal has the request. Raises Refused when it cannot."""
+        try:
+            if (opening := self._settlement.open(admitted)) is not None:
+                await opening
+        except JournalFailed as error:
+            self._settlement.release(admitted)
+            raise replies.journal_failed(error) from error
+        except BaseException:
+            self._settlement.release(admitted)
+            raise
+
+    def _exchange(
         self,
-        request: web.Request,
+        request: Request,
         endpoint: Endpoint,
         facts: RequestFacts,
         admitted: Admitted,
@@ -115,9 +156,9 @@ class Forwarder:
         target: Target,
         body: bytes,
         started: float,
-    ) -> web.StreamResponse:
+    ) -> None:
         asking = None
-        if endpoint.usage_on_request and facts.stream and not facts.include_usage and _is_plain(request):
+        if endpoint.usage_on_request and facts.stream and not facts.include_usage and _is_plain(request.head):
             asking = ask_for_usage(body)
         exchange = Exchange(
             request,
@@ -128,24 +169,19 @@ class Forwarder:
             settlement=self._settlement,
             counting=self._counting,
             metrics=self._metrics,
+            deadlines=self._deadlines,
             started=started,
+            over=self._over,
         )
-        headers = to_upstream(
-            request.raw_headers, identity=True, upstream_key=key, azure=admitted.rules.config.provider == "azure"
+        lines = to_upstream(
+            request.head, identity=True, upstream_key=key, azure=admitted.rules.config.provider == "azure"
         )
-        task = self._tasks.start(exchange.run(self._to(target), target.tail, headers, asking or body), name="exchange")
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            exchange.client_left(task, admitted.rules.config.drain_seconds)
-            if not task.done():  # it is open until it ends, whoever has left
-                self._open.enter(admitted.owner)
-                task.add_done_callback(lambda _: self._open.leave(admitted.owner))
-            raise
+        self._under_way[exchange] = admitted.owner
+        exchange.send(self._upstream, target.tail, lines, asking or body, at_origin=target.at_origin)
 
     async def _pass(
         self,
-        request: web.Request,
+        request: Request,
         endpoint: Endpoint,
         entry_id: str,
         caller: Caller,
@@ -153,80 +189,55 @@ class Forwarder:
         target: Target,
         rules: Rules,
         at: datetime,
-    ) -> web.StreamResponse:
-        """Forward: the body flows both ways, and is looked at only where it may end what was accepted before."""
-        spends = request.method == "POST"
+    ) -> None:
+        """Forward unread. An upgrade opens a session that may spend, though it is a GET."""
+        head = request.head
+        if head.upgrade and carries_taximeter_key(head):
+            raise replies.path_not_open()
+        spends = head.method == "POST" or head.upgrade
         if spends and endpoint.later is None:
             caller.check_model(None, rules.config.models)
         await self._admission.admit_unmetered(rules, entry_id, caller.owner, at, spends=spends)
-        labels = self._settlement.labels(rules, caller.owner.name, None)
-        headers = to_upstream(
-            request.raw_headers,
+        lines = to_upstream(
+            head,
             identity=endpoint.later is not None,
             upstream_key=key,
             azure=rules.config.provider == "azure",
+            upgrade=head.upgrade,
         )
-        meter = None if endpoint.later is None else Meter(endpoint, RequestFacts(), hide_usage=False)
-        body: AsyncIterator[bytes] | None = None
-        if request.body_exists:
-            body = request.content.iter_any()
-            if request.content_length is not None:
-                headers["Content-Length"] = str(request.content_length)
-        status = CLIENT_GONE
-        try:
-            try:
-                answer = await self._to(target).send(request.method, target.tail, headers, body, Sending())
-            except UpstreamError as error:
-                refused = replies.upstream_failed(error)
-                status = refused.status
-                return refused.response(entry_id)
-            if meter is not None:
-                meter.start(answer.status, answer.content_type, answer.content_encoding)
-            try:
-                passed = to_client(answer.raw_headers, keep_length=True, decoded=False)
-                passed["x-taximeter-entry"] = entry_id
-                response = Relayed(answer, passed)
-                await response.prepare(request)
-                async for chunk in answer.chunks():
-                    if meter is not None:
-                        meter.feed(chunk)
-                    await response.write(chunk)
-                if meter is not None:
-                    self._collect(meter, rules)
-                await response.write_eof()
-                status = answer.status
-            except UpstreamError:
-                status = answer.status
-                if request.transport is not None:
-                    request.transport.close()  # broken off there, so broken off here
-            except ConnectionError:
-                status = CLIENT_GONE
-            finally:
-                answer.close()
-            return response
-        finally:
-            self._metrics.answered(labels, endpoint.name, status)
+        passage = Passage(
+            request,
+            endpoint,
+            entry_id,
+            labels=self._settlement.labels(rules, caller.owner.name, None),
+            metrics=self._metrics,
+            collect=lambda reading: self._collect(rules, reading),
+            over=self._over,
+        )
+        self._under_way[passage] = caller.owner
+        passage.send(self._upstream, target.tail, lines, at_origin=target.at_origin)
 
-    def _collect(self, meter: Meter, rules: Rules) -> None:
+    def _over(self, ended: Exchange | Passage) -> None:
+        self._open.leave(self._under_way.pop(ended))
+        if not self._under_way:
+            self._idle.set()
+
+    def _collect(self, rules: Rules, reading: Reading) -> None:
         """A background response that has ended is charged now, whoever asked for it."""
-        reading = meter.finish(Ending.COMPLETE)
-        if meter.ends_background:
-            self._tasks.start(self._background.collect(rules, reading), name="background response")
-
-    def _to(self, target: Target) -> Upstream:
-        return self._upstream.origin if target.at_origin else self._upstream
+        self._tasks.start(self._background.collect(rules, reading), name="background response")
 
     def _answer(
         self,
+        request: Request,
         refused: replies.Refused,
         rules: Rules,
         owner: str,
         asked: str | None,
         endpoint: Endpoint,
         entry_id: str,
-    ) -> web.Response:
+    ) -> None:
         self._metrics.answered(self._settlement.labels(rules, owner, asked), endpoint.name, refused.status)
-        return refused.response(entry_id)
+        request.refuse(refused, entry_id)
 
 
 def _facts(rules: Rules, target: Target, facts: RequestFacts) -> RequestFacts:
@@ -248,23 +259,7 @@ def _key_for(rules: Rules, caller: Caller) -> Secret | None:
     return rules.config.upstream_key
 
 
-def _is_plain(request: web.Request) -> bool:
+def _is_plain(head: RequestHead) -> bool:
     """Whether the body can be read and written as it stands."""
-    return request.headers.get("Content-Encoding", "identity").lower() == "identity"
-
-
-async def _read_body(request: web.Request, limit: int) -> bytes:
-    """The body, whole. Raises Refused when it is larger than `limit` bytes or breaks off."""
-    if (request.content_length or 0) > limit:
-        raise replies.body_too_large(limit)
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async for piece in request.content.iter_any():
-            size += len(piece)
-            if size > limit:
-                raise replies.body_too_large(limit)
-            pieces.append(piece)
-    except web.RequestPayloadError as error:
-        raise replies.bad_body(f"the request's body cannot be read: {error}") from error
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    encoding = head.raw(b"content-encoding")
+    return encoding is None or encoding.lower() == b"identity"

@@ -1,80 +1,73 @@
-"""Which headers pass, in both directions. What is not named here passes untouched, in order, case and number."""
+"""Which header lines pass, in both directions. What is not named here passes untouched, in order, case and number."""
 
 import re
-from collections.abc import Iterable
-
-from multidict import CIMultiDict
 
 from proxy.config import Secret
+from proxy.http1 import RequestHead, ResponseHead, field_line
 
 # RFC 9110 § 7.6.1: they speak of one connection only.
 _HOP_BY_HOP = frozenset(
     {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-        "te", "trailer", "transfer-encoding", "upgrade",
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
+        b"te", b"trailer", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
-_REQUEST_OWN = frozenset({"host", "content-length", "expect"})
-_KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key"})
+_REQUEST_OWN = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+_REQUEST_READ = _REQUEST_OWN | {b"accept-encoding"}
+_KEY_HEADERS = frozenset({b"authorization", b"api-key", b"x-api-key"})
+_ACCOUNT_HEADERS = frozenset({b"openai-organization", b"openai-project"})
+_REPLY_OWN = _HOP_BY_HOP | {b"x-taximeter-entry", b"x-taximeter-cost-usd"}
 # A taximeter key in whatever form and place it was presented: with a scheme or without, alone or beside another key.
 _TAXIMETER_KEY = re.compile(rb"(?:^|[\s,])tm-")
-_ACCOUNT_HEADERS = frozenset({"openai-organization", "openai-project"})
+_KEY_AMONG_PROTOCOLS = re.compile(rb"(?:^|[\s,.])tm-")
 
-Raw = Iterable[tuple[bytes, bytes]]
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
+_IDENTITY = b"Accept-Encoding: identity"
+_UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 
 
-def _dropped(raw: Raw) -> frozenset[str]:
-    """Hop-by-hop headers, and all that `connection` names."""
-    named = [value for name, value in raw if name.lower() == b"connection"]
-    if not named:
-        return _HOP_BY_HOP
-    tokens = {token.strip().lower() for value in named for token in _text(value).split(",")}
-    return _HOP_BY_HOP | tokens
-
-
-def to_upstream(raw: Raw, *, identity: bool, upstream_key: Secret | None, azure: bool) -> CIMultiDict[str]:
-    """The request's headers for the upstream.
+def to_upstream(
+    head: RequestHead, *, identity: bool, upstream_key: Secret | None, azure: bool, upgrade: bool = False
+) -> list[bytes]:
+    """The request's header lines for the upstream, but those that frame its body.
 
     `identity`: ask for a body that can be read. `upstream_key`: the caller came with a taximeter key, which must not
     leave; it is replaced, and with it everything that speaks for the caller's own account.
     """
-    raw = list(raw)
-    dropped = _dropped(raw) | _REQUEST_OWN
-    if identity:
-        dropped |= {"accept-encoding"}
+    dropped = _REQUEST_READ if identity else _REQUEST_OWN
+    if head.options:
+        dropped = dropped | head.options
     if upstream_key is not None:
-        dropped |= _KEY_HEADERS | _ACCOUNT_HEADERS
-    headers = CIMultiDict[str]()
-    for name, value in raw:
-        text = _text(name)
-        lowered = text.lower()
-        if lowered not in dropped and not (lowered in _KEY_HEADERS and _TAXIMETER_KEY.search(value)):
-            headers.add(text, _text(value))
+        dropped = dropped | _KEY_HEADERS | _ACCOUNT_HEADERS
+    lines = [
+        line
+        for name, value, line in head.fields
+        if name not in dropped and not (name in _KEY_HEADERS and _TAXIMETER_KEY.search(value))
+    ]
     if identity:
-        headers["Accept-Encoding"] = "identity"
+        lines.append(_IDENTITY)
     if upstream_key is not None:
-        if azure:
-            headers["api-key"] = upstream_key.reveal()
-        else:
-            headers["Authorization"] = f"Bearer {upstream_key.reveal()}"
-    return headers
+        key = upstream_key.reveal()
+        lines.append(field_line("api-key", key) if azure else field_line("Authorization", f"Bearer {key}"))
+    if upgrade:
+        lines += _UPGRADE
+    return lines
 
 
-def to_client(raw: Raw, *, keep_length: bool, decoded: bool) -> CIMultiDict[str]:
-    """The reply's headers for the client. `decoded`: the body leaves here without its content-encoding."""
-    raw = list(raw)
-    dropped = _dropped(raw)
+def to_client(head: ResponseHead, *, keep_length: bool, decoded: bool) -> list[bytes]:
+    """The reply's header lines for the client. `decoded`: the body leaves here without its content-encoding."""
+    dropped = _REPLY_OWN
     if not keep_length:
-        dropped |= {"content-length"}
+        dropped = dropped | {b"content-length"}
     if decoded:
-        dropped |= {"content-encoding"}
-    headers = CIMultiDict[str]()
-    for name, value in raw:
-        text = _text(name)
-        if text.lower() not in dropped:
-            headers.add(text, _text(value))
-    return headers
+        dropped = dropped | {b"content-encoding"}
+    if options := head.connection_options():
+        # Its length stays, whatever `connection` says: it frames what goes out.
+        dropped = dropped | (options - {b"content-length"})
+    return [line for name, _, line in head.fields if name not in dropped]
+
+
+def carries_taximeter_key(head: RequestHead) -> bool:
+    """In a place where it cannot be taken out: browsers put keys among the protocols of a WebSocket."""
+    return any(
+        name == b"sec-websocket-protocol" and _KEY_AMONG_PROTOCOLS.search(value) for name, value, _ in head.fields
+    )

@@ -6,8 +6,6 @@
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from aiohttp import web
-
 from proxy.server import replies
 
 
@@ -25,9 +23,8 @@ class Target:
     """The path as an upstream may take it that decodes before it cuts; None: `path` says it all."""
 
 
-def target_of(request: web.Request) -> Target:
-    """Raises Refused for a path that is not ours."""
-    raw = request.raw_path
+def target_of(raw: str) -> Target:
+    """Of a request's raw path and query. Raises Refused for a path that is not ours."""
     path = raw.partition("?")[0]
     if any(unquote(segment) in (".", "..") for segment in path.split("/")):
         # What an upstream makes of them is its secret; they could leave its /v1.

@@ -4,12 +4,13 @@ A refusal that must not be retried says so in `x-should-retry`: SDKs retry a bar
 """
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 import msgspec
-from aiohttp import web
 
 from proxy.denials import Denied
 from proxy.errors import JournalFailed, UpstreamError, UpstreamTooSlow
+from proxy.http1 import field_line
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -25,16 +26,26 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
         self.code = code
         self.headers = headers or {}
 
-    def response(self, entry_id: str) -> web.Response:
-        body = {"error": {"message": self.message, "type": self.kind, "param": None, "code": self.code}}
-        return web.Response(
-            status=self.status,
-            body=msgspec.json.encode(body),
-            content_type="application/json",
-            headers={**self.headers, "x-taximeter-entry": entry_id},
+    def body(self) -> bytes:
+        return msgspec.json.encode(
+            {"error": {"message": self.message, "type": self.kind, "param": None, "code": self.code}}
         )
 
+    def lines(self, entry_id: str) -> list[bytes]:
+        """Its header lines, but for the body's length."""
+        named = (*self.headers.items(), ("x-taximeter-entry", entry_id))
+        return [_JSON, *(field_line(name, value) for name, value in named)]
 
+    def last_reply(self, entry_id: str, *, with_body: bool) -> bytes:
+        """The whole reply on a connection that closes with it."""
+        body = self.body()
+        status = b"HTTP/1.1 %d %b" % (self.status, HTTPStatus(self.status).phrase.encode())
+        length = b"Content-Length: %d" % len(body)
+        head = b"\r\n".join([status, *self.lines(entry_id), length, b"Connection: close", b"", b""])
+        return head + body if with_body else head
+
+
+_JSON = field_line("Content-Type", "application/json; charset=utf-8")
 _NO_RETRY = {"x-should-retry": "false"}
 _RETRY_SOON = {"x-should-retry": "true", "retry-after": "1"}
 
@@ -103,10 +114,8 @@ def upstream_key_missing(variable: str) -> Refused:
     )
 
 
-def not_sent(error: UpstreamError | JournalFailed) -> Refused:
-    if isinstance(error, JournalFailed):
-        return Refused(503, str(error), "server_error", "journal_unavailable", {"x-should-retry": "true"})
-    return upstream_failed(error)
+def journal_failed(error: JournalFailed) -> Refused:
+    return Refused(503, str(error), "server_error", "journal_unavailable", {"x-should-retry": "true"})
 
 
 def upstream_failed(error: UpstreamError) -> Refused:
@@ -147,3 +156,16 @@ def bad_path() -> Refused:
         "bad_path",
         _NO_RETRY,
     )
+
+
+def bad_http(reason: str) -> Refused:
+    """Not HTTP/1.1 as it is understood here."""
+    return Refused(400, f"malformed HTTP: {reason}", "invalid_request_error", "bad_http", _NO_RETRY)
+
+
+def too_slow() -> Refused:
+    return Refused(408, "the request did not come in time", "invalid_request_error", "request_too_slow")
+
+
+def internal_fault() -> Refused:
+    return Refused(500, "internal fault: taximeter's log says more", "server_error", "internal_fault")

@@ -39,7 +39,16 @@ log = logging.getLogger("taximeter")
 
 STORE_LOOK_SECONDS = 0.5
 RATES_LOOK_SECONDS = 1.0  # at the rate files; a change counts when it has stood for one more look
-NEEDS_RESTART = ("listen", "ops_listen", "workers", "redis_url", "data_dir", "upstream", "store_timeout_ms")
+NEEDS_RESTART = (
+    "listen",
+    "ops_listen",
+    "workers",
+    "redis_url",
+    "data_dir",
+    "upstream",
+    "upstream_ca_file",
+    "store_timeout_ms",
+)
 
 
 def bind(address: Address, flag: str) -> socket.socket:

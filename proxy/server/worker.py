@@ -10,21 +10,22 @@ from contextlib import suppress
 from dataclasses import replace
 
 import uvloop
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from proxy.admission import Admission, Learned, Rules
 from proxy.background import Background
 from proxy.budgets import Raises
+from proxy.config.environment import process_environ
+from proxy.deadlines import Deadlines
 from proxy.errors import TaximeterError
 from proxy.journal import Journal
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
 from proxy.server.control import READY, REFUSED, Frames, Orders, applied, read_frame, tell
 from proxy.server.counting import Counting
-from proxy.server.exchange import bare
 from proxy.server.following import Following
 from proxy.server.forward import Forwarder
+from proxy.server.listener import Listener
 from proxy.server.logs import log_to_stderr
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
@@ -36,8 +37,6 @@ from rates.errors import CatalogueError, RatesError
 log = logging.getLogger("taximeter")
 
 BACKLOG = 1024
-IDLE_SECONDS = 75.0  # a client's kept-alive connection; longer than what common clients keep
-HEADER_BYTES = 64 * 1024
 GAUGE_SECONDS = 0.5
 LAST_COUNTS_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
 
@@ -78,10 +77,14 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
         must_answer=False,
         journal=Journal.create(data_dir.journals, writer),
     )
+    deadlines = Deadlines(loop)
     upstream = Upstream(
         config.upstream,
         connect_seconds=config.connect_timeout_seconds,
         silence_seconds=config.upstream_timeout_seconds,
+        deadlines=deadlines,
+        environ=process_environ(),
+        ca_file=config.upstream_ca_file,
     )
     tasks, counting, learned = Tasks(), Counting(), Learned()
     settlement = Settlement(store, metrics, learned)
@@ -96,23 +99,10 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
         callers=callers,
         metrics=metrics,
         tasks=tasks,
+        deadlines=deadlines,
     )
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", forwarder.handle)
-    application.on_response_prepare.append(bare)
-    runner = web.AppRunner(
-        application,
-        handle_signals=False,
-        access_log=None,
-        handler_cancellation=True,  # a client that leaves is noticed at once, not at the next write
-        auto_decompress=False,
-        keepalive_timeout=IDLE_SECONDS,
-        shutdown_timeout=config.drain_seconds,
-        max_line_size=HEADER_BYTES,
-        max_field_size=HEADER_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    door = Listener(forwarder, deadlines)
+    await door.listen(listener, BACKLOG)
 
     orders_task = tasks.start(_follow_orders(forwarder, metrics, stopping, answers), name="orders")
     following = Following(store, lambda raises: _apply(forwarder, forwarder.rules, raises), callers.looked)
@@ -127,12 +117,14 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     orders_task.cancel()
     gauge_task.cancel()
     following_task.cancel()
-    await runner.cleanup()
-    late = await tasks.drain(config.drain_seconds)
+    late = await door.drain(config.drain_seconds)
+    late += await forwarder.drain(config.drain_seconds)
+    await tasks.drain(config.drain_seconds)
     if late:
         log.warning("%d requests were cut off after drain_seconds = %g", late, config.drain_seconds)
     await counting.close(LAST_COUNTS_SECONDS)
     await upstream.close()
+    deadlines.close()
     unapplied = await store.close(config.drain_seconds)
     metrics.spool_entries.set(unapplied)
     if unapplied:

@@ -87,7 +87,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 class OncePerConnection(FakeUpstream):
-    """Answers the first request of a connection as told, and closes at the second: an idle connection that just ended."""
+    """Answers the first request of a connection as told; reads the second one, and closes without a word."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         super().__init__(behaviour)
@@ -101,6 +101,19 @@ class OncePerConnection(FakeUpstream):
             return
         self._seen.add(request.rest)
         await super().answer(request, writer)
+
+
+class ClosesWhenIdle(FakeUpstream):
+    """Promises to keep the connection, and closes it after each answer: the next request meets it as it ends."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(behaviour)
+        self.closed = 0
+
+    async def answer(self, request: HttpRequest, writer: asyncio.StreamWriter) -> None:
+        await super().answer(request, writer)
+        self.closed += 1
+        writer.close()
 
 
 class SteppedUpstream(SmallHttpServer):

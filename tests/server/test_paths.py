@@ -1,22 +1,10 @@
 """A path becomes a target: what is metered, what a taximeter key may reach, and what goes upstream."""
 
-from typing import Any, cast
-
 import pytest
-from aiohttp import web
 
 from proxy.metering import endpoint_of
-from proxy.server.paths import Target, target_of
+from proxy.server.paths import target_of
 from proxy.server.replies import Refused
-
-
-class Request:
-    def __init__(self, raw_path: str) -> None:
-        self.raw_path = raw_path
-
-
-def target(raw_path: str) -> Target:
-    return target_of(cast("web.Request", cast("Any", Request(raw_path))))
 
 
 @pytest.mark.parametrize(
@@ -44,12 +32,12 @@ def target(raw_path: str) -> Target:
     ],
 )  # fmt: skip
 def test_targets(raw: str, path: str, tail: str, at_origin: bool, deployment: str | None) -> None:
-    found = target(raw)
+    found = target_of(raw)
     assert (found.path, found.tail, found.at_origin, found.deployment) == (path, tail, at_origin, deployment)
 
 
 def test_what_an_upstream_may_decode_is_metered_and_closed_to_taximeter_keys() -> None:
-    found = target("/openai/deployments%2Fx%2Fchat%2Fcompletions")
+    found = target_of("/openai/deployments%2Fx%2Fchat%2Fcompletions")
     assert endpoint_of("POST", found.unquoted or found.path).metered
     assert found.deployment == "x"
     assert found.path == "deployments%2Fx%2Fchat%2Fcompletions"
@@ -72,5 +60,5 @@ def test_what_an_upstream_may_decode_is_metered_and_closed_to_taximeter_keys() -
 )
 def test_not_ours(raw: str, status: int) -> None:
     with pytest.raises(Refused) as refused:
-        target(raw)
+        target_of(raw)
     assert refused.value.status == status

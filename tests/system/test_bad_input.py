@@ -195,6 +195,22 @@ async def test_upstream_closes_idle_connections(start: Start) -> None:
     """A request that meets a connection as it ends is sent once more, on a new one; the client does not notice."""
     reply = fakes.response("200 OK", USED_LITTLE)
     async with (
+        fakes.ClosesWhenIdle(fakes.says(reply)) as upstream,
+        start(upstream.url, budget=[BUDGET]) as meter,
+        client() as http,
+    ):
+        statuses = [(await http.chat(meter.base_url, chat(MINI))).status for _ in range(50)]
+        await nothing_held(meter)
+        report = await meter.report(requests=50)
+    assert statuses == [200] * 50
+    assert len(upstream.received) == upstream.closed == 50
+    assert report["total"]["tokens"]["output"] == 50 * 5
+
+
+async def test_a_request_that_was_read_is_not_sent_again(start: Start) -> None:
+    """It may have been billed: it is presumed, and the client is told to decide."""
+    reply = fakes.response("200 OK", USED_LITTLE)
+    async with (
         fakes.OncePerConnection(fakes.says(reply)) as upstream,
         start(upstream.url, budget=[BUDGET]) as meter,
         client() as http,
@@ -202,10 +218,11 @@ async def test_upstream_closes_idle_connections(start: Start) -> None:
         statuses = [(await http.chat(meter.base_url, chat(MINI))).status for _ in range(10)]
         await nothing_held(meter)
         report = await meter.report(requests=10)
-    assert statuses == [200] * 10
-    assert len(upstream.received) == 10
-    assert upstream.closed > 0
-    assert report["total"]["tokens"]["output"] == 10 * 5
+        scrape = await meter.scrape()
+    assert statuses == [200, 502] * 5
+    assert (len(upstream.received), upstream.closed) == (5, 5)
+    assert report["total"]["requests"] == 10
+    assert scrape.value("taximeter_presumed_requests_total") == 5
 
 
 # --- bodies ---

@@ -1,0 +1,104 @@
+"""Header lines (RFC 9110 § 5): what stands in one, and what may be written into one.
+
+Accepted is `name: value` with a name of token characters, a value without control bytes but tabs, and CR LF at the end.
+Not accepted is everything that other readers repair each in its own way: a blank before the colon, a folded line, a
+bare CR or LF, a NUL.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
+_CR_LF = b"\r\n"
+
+# RFC 9110 § 5.3: these have one value; of two, each reader picks its own. Keys too: who pays must not be a choice.
+_SINGLE = frozenset(
+    {
+        b"host", b"content-length", b"transfer-encoding", b"expect", b"content-encoding", b"content-type",
+        b"authorization", b"api-key", b"x-api-key", b"upgrade",
+    }
+)  # fmt: skip
+# CGI-like servers read `_` as `-`: for them these frame the message, or say whose it is.
+_DISGUISED = frozenset(
+    name.replace(b"-", b"_")
+    for name in (b"content-length", b"transfer-encoding", b"content-encoding", b"api-key", b"x-api-key")
+)
+
+
+class BadHttp(Exception):  # noqa: N818 - an answer, not a fault
+    """What came is not HTTP/1.1 as it is understood here. The message never repeats a value."""
+
+
+class InvalidField(ValueError):  # noqa: N818
+    """A name or value that no header line can hold: writing it would end the line, or the head."""
+
+
+class Field(NamedTuple):
+    """One header line. `name` is in lower case; `line` is the whole line as it came, without its CR LF."""
+
+    name: bytes
+    value: bytes
+    line: bytes
+
+
+def read_fields(lines: list[bytes]) -> tuple[list[Field], dict[bytes, bytes]]:
+    """The fields in order, and by name the first value of each. `lines` were cut at CR LF, and hold no other control.
+
+    Raises BadHttp.
+    """
+    fields = [_seen_field(line) if len(line) <= _LONGEST_SEEN else _field(line) for line in lines]
+    by_name = {field[0]: field[1] for field in fields}
+    if len(by_name) != len(fields):
+        _refuse_doubled(fields)
+        by_name = {field.name: field.value for field in reversed(fields)}
+    return fields, by_name
+
+
+def _field(line: bytes) -> Field:
+    name, colon, value = line.partition(b":")
+    if name[:1] in (b" ", b"\t"):
+        raise BadHttp("a header line is folded")
+    if not colon:
+        raise BadHttp("a header line has no colon")
+    if not _TOKEN.fullmatch(name):
+        raise BadHttp("a header's name is empty, or has a character that no name has")
+    lower = name.lower()
+    if lower in _DISGUISED:
+        raise BadHttp(f"the header {lower.decode()} is written with _ instead of -")
+    return Field(lower, value.strip(b" \t"), line)
+
+
+# Of a message's lines nearly all came before, from the same clients and upstreams: each is looked at once.
+_LONGEST_SEEN = 256  # bytes
+_seen_field = lru_cache(maxsize=2048)(_field)
+
+
+def _refuse_doubled(fields: list[Field]) -> None:
+    names = [field.name for field in fields]
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            raise BadHttp(f"the header {name.decode()} stands there twice")
+
+
+def cut_lines(block: bytes) -> list[bytes]:
+    """The lines of a head, which end with CR LF and in nothing else. Raises BadHttp."""
+    lines = block.split(_CR_LF)
+    ends = len(lines) - 1
+    if block.count(b"\r") != ends or block.count(b"\n") != ends:
+        raise BadHttp("a line of the head does not end with CR LF")
+    if len(block.translate(None, _CONTROLS)) != len(block):
+        raise BadHttp("a control character stands in the head")
+    return lines
+
+
+def field_line(name: str, value: str) -> bytes:
+    """A header line to be written, without its CR LF. Raises InvalidField: nothing may end the line but its end."""
+    raw_name, raw_value = name.encode("latin-1", "replace"), value.encode("utf-8", "surrogateescape")
+    if not _TOKEN.fullmatch(raw_name):
+        raise InvalidField(f"{name!r} is no name of a header")
+    if not _VALUE.fullmatch(raw_value):
+        raise InvalidField(f"the value for the header {name} has a character that no header may have")
+    return raw_name + b": " + raw_value
