@@ -1,5 +1,6 @@
 """What an attempt used: a Reading, or what is still to be counted to get one."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -15,6 +16,15 @@ from rates.usage import MAX_QUANTITY, Usage
 _CALL = 7
 _PARALLEL_CALL = 14
 """Each of several: they are wrapped once more."""
+
+# Around an answer stand tokens that nobody sees and that are charged; measured likewise. gpt-5 opens a thought even if
+# it thinks nothing. The token that ends an answer is charged in /responses alone.
+_GPT_5 = re.compile(r"gpt-5(?:\.1)?(?!\.?[0-9]|-chat)")
+_SINCE_GPT_5_2 = re.compile(r"gpt-(?:5\.|[6-9])(?!.*-chat)")
+_FRAMES = {
+    "chat/completions": ((_GPT_5, 9), (_SINCE_GPT_5_2, 3), (re.compile(r"o[134](?![0-9a-z])"), 13)),
+    "responses": ((_GPT_5, 6), (_SINCE_GPT_5_2, 4), (re.compile(r""), 1)),
+}
 
 ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
 
@@ -73,7 +83,7 @@ class Uncounted:
             prompt = count_request(self.endpoint, self.request_body, tokenizer)
         chosen = prompt is not None and prompt.chosen
         tokens = prompt.tokens if prompt is not None else None
-        reading = self._with(tokens, lambda texts: count_output(tokenizer, texts, chosen=chosen))
+        reading = self._with(tokens, lambda texts: count_output(tokenizer, texts, self.endpoint, chosen=chosen))
         return replace(reading, encoding=tokenizer.encoding, encoding_assumed=tokenizer.assumed)
 
     def roughly(self) -> Reading:
@@ -90,13 +100,24 @@ class Uncounted:
         return replace(self.reading, usage=usage)
 
 
-def count_output(tokenizer: Tokenizer, texts: Iterable[str], *, chosen: bool) -> int:
+def count_output(tokenizer: Tokenizer, texts: Iterable[str], endpoint: str, *, chosen: bool) -> int:
     """Tokens of what a model wrote. `chosen`: it had no choice but to write the arguments of one function."""
     tally, calls = Tally(tokenizer.encode), 0
     for text in texts:
         if isinstance(text, CalledName):
+            calls += 1
             if chosen:
                 continue
-            calls += 1
         tally.add(text)
-    return tally.tokens + (_CALL if calls == 1 else _PARALLEL_CALL * calls)
+    if calls:
+        around = 0 if chosen else _CALL if calls == 1 else _PARALLEL_CALL * calls
+    else:
+        around = _frame(tokenizer, endpoint) if tally.tokens else 0
+    return tally.tokens + around
+
+
+def _frame(tokenizer: Tokenizer, endpoint: str) -> int:
+    if tokenizer.assumed:
+        return 0
+    frames = _FRAMES.get(endpoint, ())
+    return next((tokens for pattern, tokens in frames if pattern.match(tokenizer.base)), 0)

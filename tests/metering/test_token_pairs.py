@@ -29,7 +29,7 @@ def prompt_of(pair: dict[str, Any]) -> tuple[int, bool]:
 
 def output_of(pair: dict[str, Any]) -> int:
     reply = json.dumps({"choices": [{"message": message} for message in pair["messages"]]}).encode()
-    return count_output(tokenizer_for(pair["model"]), text_of_reply(reply), chosen=prompt_of(pair)[1])
+    return count_output(tokenizer_for(pair["model"]), text_of_reply(reply), pair["endpoint"], chosen=prompt_of(pair)[1])
 
 
 def error(counted: Iterable[int], charged: Iterable[int]) -> float:
@@ -70,7 +70,9 @@ def test_the_error_of_other_prompts_is_as_stated(endpoint: str, kind: str, n: in
     assert abs(error((prompt_of(pair)[0] for pair in pairs), (pair["prompt_tokens"] for pair in pairs))) <= bound
 
 
-@pytest.mark.parametrize(("kind", "n", "bound"), [("tools", 157, 0.03), ("schema", 42, 0.13), ("image", 14, 0.06)])
+@pytest.mark.parametrize(
+    ("kind", "n", "bound"), [("tools", 157, 0.03), ("schema", 42, 0.13), ("image", 14, 0.06), ("reasoning", 13, 0.03)]
+)
 def test_the_error_of_other_answers_is_as_stated(kind: str, n: int, bound: float) -> None:
     pairs = chosen("chat/completions", kind)
     assert len(pairs) == n
