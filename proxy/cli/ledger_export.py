@@ -2,14 +2,14 @@
 
 import contextlib
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from proxy.cli.reading import with_reads
 from proxy.config import Config
-from proxy.errors import UsageError
-from proxy.reports.ledger_export import WRITERS, Format, WholeFile, Writer
-from proxy.store.ledger import Ledger, place_at
+from proxy.errors import TaximeterError, UsageError
+from proxy.reports.ledger_export import WRITERS, Format, WholeFile
+from proxy.store.ledger import CLOCK_SKEW, Ledger, Span, began_within, place_at
 from proxy.store.reads import Reads
 
 
@@ -25,23 +25,28 @@ def export(config: Config, form: Format, path: Path | None, since: datetime | No
 
         async def write(reads: Reads) -> None:
             ledger = Ledger(reads)
-            span = await ledger.span()
-            if span.trimmed_until is not None and (since is None or since <= span.trimmed_until):
+            async with ledger.undisturbed() as sign:
+                before = await ledger.span()
+                async for page in ledger.forwards("-" if since is None else place_at(since)):
+                    for line in page:
+                        entry = line.entry
+                        if began_within(entry, since, until):
+                            writer.add(entry, line.applied_at)
+                    await sign.give()
+                writer.end()
+                after = await ledger.span()
+            if _lacks(before, since):
                 sys.stderr.write(
-                    f"taximeter: {span.trimmed_lines} older lines, up to {span.trimmed_until:%Y-%m-%dT%H:%M:%SZ}, are "
-                    "kept in sums only: see taximeter report\n"
+                    f"taximeter: {before.trimmed_lines} older lines, up to {before.trimmed_until:%Y-%m-%dT%H:%M:%SZ}, "
+                    "are kept in sums only: see taximeter report\n"
                 )
-            await _write(ledger, writer, since, until)
+            if after.trimmed_lines != before.trimmed_lines and _lacks(after, since):
+                raise TaximeterError("the ledger was trimmed while it was read: export it again")
 
         with_reads(config, write)
     return 0
 
 
-async def _write(ledger: Ledger, writer: Writer, since: datetime | None, until: datetime | None) -> None:
-    async for page in ledger.forwards("-" if since is None else place_at(since)):
-        for line in page:
-            entry = line.entry
-            at = datetime.fromisoformat(entry.at).astimezone(UTC)
-            if (since is None or since <= at) and (until is None or at < until):
-                writer.add(entry, line.applied_at)
-    writer.end()
+def _lacks(span: Span, since: datetime | None) -> bool:
+    """Whether lines of that time may be kept in sums only."""
+    return span.trimmed_until is not None and (since is None or since <= span.trimmed_until + CLOCK_SKEW)

@@ -12,7 +12,7 @@ packing      entries and accounts as scripts and journal keep them
 apply.lua    the script that applies a batch; `script` calls it
 wire         one connection: handshake, commands, errors as StoreAway or StoreRefused
 address      a URL: plain, TLS, unix socket, Sentinel, Cluster
-reads        standings, sums and the ledger, on a connection of its own
+reads        standings and sums, on a connection of its own
 ledger       the ledger's stream, page by page
 ledger_trim  its oldest lines become checkpoint sums (trim.lua)
 ledger_reprice  corrections, in batches (reprice.lua)

@@ -1,19 +1,24 @@
 """Reading the ledger's stream: forwards, backwards, from a time, while it goes on growing."""
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from proxy.errors import StoreRefused
+from proxy.errors import StoreAway, StoreRefused
 from proxy.ledger.entry import LedgerEntry
 from proxy.store import keys
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
 LINES_A_CALL = 1000  # about 600 KB
 CLOCK_SKEW = timedelta(hours=1)  # between whoever wrote an entry's time and the store that received it
+
+SIGN_SECONDS = 60  # so long is nothing trimmed after a sign of life of whoever reads
 
 _entry = msgspec.json.Decoder(LedgerEntry).decode
 _END = "+"
@@ -88,6 +93,14 @@ class Ledger:
                 return
             last = after(page[-1].place)
 
+    async def entries(self, since: datetime | None, until: datetime | None) -> AsyncIterator[LedgerEntry]:
+        """Lines of what began from `since` up to and without `until`, in the order in which they were applied."""
+        async for page in self.forwards("-" if since is None else place_at(since)):
+            for line in page:
+                entry = line.entry
+                if began_within(entry, since, until):
+                    yield entry
+
     async def newest(self, count: int) -> list[Line]:
         """The last lines, the oldest of them first."""
         found: list[Line] = []
@@ -113,12 +126,48 @@ class Ledger:
         lines = await self._call("XRANGE", keys.AUDIT, "-", "+")
         return [(moment_of(place), msgspec.json.decode(fields[1])) for place, fields in lines]
 
+    @asynccontextmanager
+    async def undisturbed(self) -> AsyncIterator["Sign"]:
+        """Nothing is trimmed meanwhile, as long as whoever reads gives a sign of life now and then."""
+        sign = Sign(self._reads)
+        await sign.give()
+        try:
+            yield sign
+        finally:
+            with suppress(StoreAway):  # then it ends by itself
+                await sign.take_back()
+
     async def _page(self, command: str, start: str, end: str, count: int | None = None) -> list[Line]:
         lines = await self._call(command, keys.LEDGER, start, end, "COUNT", count or self._lines_a_call)
         return [Line(place, fields[1]) for place, fields in lines]
 
     async def _call(self, *arguments: str | int) -> Any:
         return await self._reads.call(*arguments, seconds=LONGEST_SECONDS)
+
+
+class Sign:
+    """There while somebody reads the whole ledger: trimming waits."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._text = secrets.token_hex(8)
+        self._given_at = -float(SIGN_SECONDS)
+
+    async def give(self) -> None:
+        """Cheap: most of the time the last one still holds."""
+        now = asyncio.get_running_loop().time()
+        if now - self._given_at > SIGN_SECONDS / 6:
+            await self._reads.call("SET", keys.READING, self._text, "EX", SIGN_SECONDS, seconds=LONGEST_SECONDS)
+            self._given_at = now
+
+    async def take_back(self) -> None:
+        if await self._reads.call("GET", keys.READING) == self._text.encode():  # not that of another who still reads
+            await self._reads.call("DEL", keys.READING)
+
+
+def began_within(entry: LedgerEntry, since: datetime | None, until: datetime | None) -> bool:
+    at = datetime.fromisoformat(entry.at).astimezone(UTC)
+    return (since is None or since <= at) and (until is None or at < until)
 
 
 def moment_of(place: bytes) -> datetime:

@@ -7,7 +7,7 @@ often it arrives; after a crash the next one reads what is there and goes on wit
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -17,7 +17,7 @@ from proxy.errors import StoreRefused, UsageError
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import MovedAccount
 from proxy.store import keys
-from proxy.store.ledger import Ledger, place_at
+from proxy.store.ledger import Ledger, began_within, place_at
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, reversal_of
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
@@ -49,8 +49,7 @@ async def current_entries(ledger: Ledger, since: datetime, until: datetime | Non
                 continue
             if entry.line == "correction":
                 decided.add(entry.id)
-            at = datetime.fromisoformat(entry.at).astimezone(UTC)
-            if entry.requests > 0 and since <= at and (until is None or at < until):
+            if entry.requests > 0 and began_within(entry, since, until):
                 found.append(entry)
         yield found
 

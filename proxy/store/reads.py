@@ -1,9 +1,9 @@
-"""Reading budgets, sums and the ledger, on a connection of its own: a report never sits in front of a charge."""
+"""Reading budgets and sums, on a connection of its own: a report never sits in front of a charge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -11,7 +11,6 @@ import msgspec
 from proxy.budgets import Account, Budget, Owner, Period
 from proxy.budgets.account import series_of
 from proxy.errors import StoreAway
-from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, SumRow
 from proxy.store import keys
@@ -20,11 +19,8 @@ from proxy.store.wire import Wire
 from rates.money import Nanos
 
 ACCOUNTS_A_CALL = 500
-ENTRIES_A_CALL = 500
 LONGEST_SECONDS = 10.0  # for what no request waits for
-CLOCK_SKEW = timedelta(hours=1)  # between whoever wrote an entry's time and the store that received it
 
-_entry = msgspec.json.Decoder(LedgerEntry).decode
 _parked = msgspec.json.Decoder(Parked).decode
 _row = msgspec.json.Decoder(tuple[str, str, str, str, str, str, str]).decode
 
@@ -120,20 +116,6 @@ class Reads:
             fields = await self.call("HGETALL", keys.sums(day), seconds=LONGEST_SECONDS)
             rows += _rows(day.isoformat(), fields)
         return rows
-
-    async def ledger(self, since: datetime | None, until: datetime | None) -> AsyncIterator[LedgerEntry]:
-        """Entries and corrections with `since` ≤ at < `until`, in the order in which they were applied."""
-        first = "-" if since is None else str(max(0, int((since - CLOCK_SKEW).timestamp() * 1000)))
-        while True:
-            page = await self.call("XRANGE", keys.LEDGER, first, "+", "COUNT", ENTRIES_A_CALL, seconds=LONGEST_SECONDS)
-            for _, fields in page:
-                entry = _entry(fields[1])
-                at = datetime.fromisoformat(entry.at).astimezone(UTC)
-                if (since is None or since <= at) and (until is None or at < until):
-                    yield entry
-            if len(page) < ENTRIES_A_CALL:
-                return
-            first = f"({page[-1][0].decode()}"
 
 
 def _rows(day: str, fields: Sequence[bytes]) -> list[SumRow]:

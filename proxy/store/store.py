@@ -21,6 +21,7 @@ from proxy.store.caller_keys import CallerKey
 from proxy.store.connection import OrderedConnection
 from proxy.store.durable import Durability
 from proxy.store.finished import Charge, Park, SetAside, TooDear
+from proxy.store.ledger import Ledger
 from proxy.store.operations import Check, Hold, Refusal, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
@@ -276,8 +277,8 @@ class Store:
     def read_ledger(
         self, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[LedgerEntry]:
-        """Entries with `since` ≤ at < `until`, in the order in which they were applied."""
-        return self._reads.ledger(since, until)
+        """Lines with `since` ≤ at < `until`, in the order in which they were applied."""
+        return Ledger(self._reads).entries(since, until)
 
     async def create_key(self, owner: str, *, expires: datetime | None = None, models: Sequence[str] = ()) -> str:
         """A new taximeter key of this owner; it cannot be read again. Raises UsageError for a name that is reserved."""

@@ -6,7 +6,6 @@ eight bytes for each entry (fifty while they are sorted at the end), and one pag
 trimmed; if it was all the same, it starts again.
 """
 
-import secrets
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from proxy.store.reads import LONGEST_SECONDS, Reads
 
 ACCOUNTS_A_CUT = 500
 NAMES_A_SCAN = 1000
-READING_SECONDS = 60  # so long is nothing trimmed after a sign of life
 TRIES = 3
 
 _SOURCE = files("proxy.store").joinpath("cut.lua").read_bytes()
@@ -93,12 +91,13 @@ class _Verification:
         self._ids = array("Q")
         self._place = _NOTHING
         self._until: bytes | None = None
-        self._sign_text = secrets.token_hex(8)
-        self._signed_at = 0.0
         self._accounts = self._skipped = self._holds = self._days = 0
 
     async def run(self) -> Verdict:
-        await self._sign()
+        async with self._ledger.undisturbed() as self._sign:
+            return await self._undisturbed()
+
+    async def _undisturbed(self) -> Verdict:
         self._until = await self._call("HGET", keys.TRIMMED, "place")
         trimmed = (await self._ledger.span()).trimmed_lines
         difference = None
@@ -109,8 +108,6 @@ class _Verification:
             await self._look_for_repeated()
         except _Differs as found:
             difference = found.difference
-        if await self._call("GET", keys.READING) == self._sign_text.encode():  # not that of another who still reads
-            await self._call("DEL", keys.READING)
         counts = (self._accounts, self._skipped, self._holds, self._days)
         return Verdict(self._fold.lines, self._fold.corrections, trimmed, *counts, difference)
 
@@ -176,7 +173,7 @@ class _Verification:
 
     async def _cut(self, wanted: Sequence[str] | str) -> tuple[bytes, list[Any], list[Any]]:
         """The place of the ledger and two lists, of one moment."""
-        await self._sign()
+        await self._sign.give()
         names = (keys.LEDGER, keys.TRIMMED, keys.WRITERS, keys.PARKED, keys.OPENING)
         prefixes = (keys.COMMITTED, keys.HELD, keys.TRIMMED_ACCOUNT, keys.SUMS, keys.TRIMMED_SUMS, keys.holds(""))
         place, until, first, second = await self._call("EVAL", _SOURCE, len(names), *names, *prefixes, pack(wanted))
@@ -193,7 +190,7 @@ class _Verification:
             for line in page:
                 self._add(line)
             self._place = page[-1].place
-            await self._sign()
+            await self._sign.give()
 
     def _add(self, line: Line) -> None:
         try:
@@ -216,13 +213,6 @@ class _Verification:
                 yield name.decode()[len(prefix) :]
             if cursor == b"0":
                 return
-
-    async def _sign(self) -> None:
-        """Keep the ledger from being trimmed a while longer."""
-        now = datetime.now(UTC).timestamp()
-        if not 0 <= now - self._signed_at < READING_SECONDS / 6:
-            await self._call("SET", keys.READING, self._sign_text, "EX", READING_SECONDS)
-            self._signed_at = now
 
     async def _call(self, *arguments: bytes | str | int) -> Any:
         return await self._reads.call(*arguments, seconds=LONGEST_SECONDS)
