@@ -8,7 +8,7 @@ from proxy.budgets import MOST_ACCOUNTS, Account
 from proxy.errors import StoreAway
 from proxy.store import Refusal
 from rates import NotPriced
-from rates.money import usd_text
+from rates.money import dollars_text
 
 DenialReason = Literal["budget_exceeded", "budget_held", "model_not_priced", "store_unavailable", "too_many_budgets"]
 
@@ -47,9 +47,9 @@ def deny(refusal: Refusal) -> Denied:
     budget = refusal.account.budget
     end = refusal.account.period.end
     resets = f"; resets {rfc3339(end)}" if end else "; it does not reset"
-    used = f"${_cents(refusal.spent)} of ${_cents(budget.limit)} used"
+    used = f"{dollars_text(refusal.spent)} of {dollars_text(budget.limit)} used"
     if refusal.reason == "budget_held":
-        used += f" and ${_cents(refusal.held)} held by requests under way"
+        used += f" and {dollars_text(refusal.held)} held by requests under way"
         resets = ""
     return Denied(refusal.reason, f"budget {budget.name}: {used}{resets}", budget.name)
 
@@ -62,13 +62,6 @@ def deny_if_strict(accounts: Sequence[Account], away: StoreAway) -> None:
             raise Denied(
                 "store_unavailable", f"budget {budget.name} cannot be checked: the store is away", budget.name
             ) from away
-
-
-def _cents(nanos: int) -> str:
-    """Dollars with at least two decimals; more only where they say something: `500.00`, `0.0009`."""
-    text = usd_text(nanos) or "0"
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}"
 
 
 def rfc3339(at: datetime) -> str:

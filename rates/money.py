@@ -43,3 +43,9 @@ def plain(amount: Decimal) -> str:
 def usd_text(nanos: Nanos | None) -> str | None:
     """Nanos as plain decimal dollars (`900000` → `"0.0009"`); None stays None: unknown is not zero."""
     return None if nanos is None else plain(to_usd(nanos))
+
+
+def dollars_text(nanos: Nanos) -> str:
+    """Dollars with at least two decimals, more only where they say something: `$500.00`, `$0.0009`."""
+    whole, _, decimals = plain(to_usd(nanos)).partition(".")
+    return f"${whole}.{decimals.ljust(2, '0')}"

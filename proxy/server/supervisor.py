@@ -20,6 +20,7 @@ from proxy.budgets import Raises
 from proxy.config import Address, Config, changes
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
+from proxy.jobs.notify import Notify
 from proxy.jobs.sweeper import Sweeper
 from proxy.jobs.trim import Trim
 from proxy.ledger import LedgerEntry
@@ -192,6 +193,7 @@ class Supervisor:
         return [
             Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries),
             Sweeper(Sweeping(self._store_url, self._presumed)),
+            *(Notify(self.store, self.book, receiver) for receiver in config.notify),
         ]
 
     def _presumed(self, entry: LedgerEntry) -> None:

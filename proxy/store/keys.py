@@ -38,6 +38,9 @@ RAISED = PREFIX + "raised"
 REVISION = PREFIX + "revision"
 """String: another one after each change of caller keys or raises. Who remembers one of them looks here."""
 
+TOLD = PREFIX + "told:"
+"""+ account key: hash, threshold/limit/receiver → a Told as JSON. Lives as long as `committed`."""
+
 LEASE = PREFIX + "lease:"
 """+ job: string, who runs it now. Ends by itself when it is not kept up."""
 
@@ -84,6 +87,10 @@ def background(upstream_id: str) -> str:
 
 def lease(job: str) -> str:
     return LEASE + job
+
+
+def told(account_key: str) -> str:
+    return TOLD + account_key
 
 
 def new_revision() -> str:

@@ -14,7 +14,7 @@ from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import Opened
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
-from proxy.store import caller_keys, keys, leases, ledger_trim, raises
+from proxy.store import caller_keys, keys, leases, ledger_trim, raises, told
 from proxy.store.address import Address
 from proxy.store.adoption import Inheritance
 from proxy.store.caller_keys import CallerKey
@@ -25,6 +25,7 @@ from proxy.store.ledger import Ledger
 from proxy.store.operations import Check, Hold, Refusal, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads, Standing
+from proxy.store.told import Told
 from rates.money import Nanos
 
 LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
@@ -304,6 +305,14 @@ class Store:
     async def read_raises(self) -> list[Raise]:
         """All raised limits, those that have ended too."""
         return await raises.read(self._reads)
+
+    async def claim_told(self, account: Account, event: str, at: datetime) -> Told:
+        """An event of this account that somebody is to be told of: claimed now, or as it was claimed before."""
+        return await told.claim(self._reads, account, event, at)
+
+    async def accept_told(self, account: Account, event: str, claimed: Told, at: datetime) -> None:
+        """Whoever was to be told has accepted it."""
+        await told.accept(self._reads, account, event, claimed, at)
 
     async def revision(self) -> bytes | None:
         """Another value after each change of keys and raises. Raises StoreAway at once when the store is away."""
