@@ -26,7 +26,7 @@ from tests.bench.lane.peers import PEERS
 from tests.bench.lane.profiling import profile
 from tests.bench.lane.scenarios import FULL, QUICK, SCENARIOS, TINY
 from tests.bench.lane.subjects import SUBJECTS, Subject
-from tests.bench.lane.table import rendered
+from tests.bench.lane.table import judged, rendered
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 QUICK_SUBJECTS = ("direct", "nginx", "taximeter")
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept = {"machine": about, "versions": versions, "absent": absent, "repetitions": repetitions}
         args.json.write_text(json.dumps(kept, indent=1))
     print(rendered([subject.name for subject in here], repetitions))
-    print()
+    print(f"\n{judged(repetitions)}\n")
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, {about['at']};")
     print(f"load average before: {about['load_before']:.2f}; {Cores.of(available, 1)}")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))

@@ -42,11 +42,11 @@ def _listed(cores: frozenset[int]) -> str:
 
 
 @contextmanager
-def started(subject: Subject, cores: Cores) -> Iterator[tuple[Running, Upstream]]:
+def started(subject: Subject, cores: Cores, **settings: object) -> Iterator[tuple[Running, Upstream]]:
     """The subject and its upstream, up. At the end: every request that reached the upstream was accounted for, once."""
     with tempfile.TemporaryDirectory(prefix="lane-") as folder, upstream() as behind:
         directory = Path(folder)
-        place = Place(_made(directory / "proxy"), behind.port, cores.proxy, cores.rest)
+        place = Place(_made(directory / "proxy"), behind.port, cores.proxy, cores.rest, settings=settings)
         if subject.tls:
             ca, certificate, key = certificates(directory)
             front = subjects.tls_in_front(replace(place, directory=_made(directory / "tls")), certificate, key)

@@ -32,6 +32,8 @@ class Place:
     rest: frozenset[int]  # of load, upstream and store
     ca: Path | None = None
     """Of a TLS upstream (`upstream` is its port then); None: plain."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Of taximeter, beyond what it has in every run."""
 
     @property
     def upstream_url(self) -> str:
@@ -252,6 +254,7 @@ def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Runni
             provider="openai",
             workers=workers,
             budget=[{"name": "bench", "limit_usd": "1000000", "period": "month", "owner": "bench"}],
+            **place.settings,
         )
         port, ops = (int(address.rpartition(":")[2]) for address in (prepared.listen, prepared.ops_listen))
         command = [sys.executable, "-m", "proxy.cli.main"]

@@ -46,6 +46,41 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What taximeter is held to: at most `most`, of the value, or of its ratio to `against`."""
+
+    title: str
+    column: Column
+    most: float
+    against: str | None = None
+    subject: str = "taximeter"
+
+
+def _column(scenario: str, figure: str) -> Column:
+    return next(
+        column
+        for columns in TABLES.values()
+        for column in columns
+        if (column.scenario, column.figure) == (scenario, figure)
+    )
+
+
+GOALS = (
+    Goal("CPU a whole request, of nginx's (goal)", _column("whole", "cpu_ms"), 4, "nginx"),
+    Goal("CPU a whole request, of nginx's (bound)", _column("whole", "cpu_ms"), 6, "nginx"),
+    Goal("CPU of 100k paced chunks, of nginx's (goal)", _column("streams", "cpu_s"), 1.5, "nginx"),
+    Goal("CPU of 100k paced chunks, of nginx's (bound)", _column("streams", "cpu_s"), 2, "nginx"),
+    Goal("the same where the usage asked for is hidden", _column("hidden", "cpu_s"), 2, "nginx"),
+    Goal("added time to first token, p99, ms", _column("first", "first_p99_ms"), 1),
+    Goal("KB an open stream", _column("open", "stream_kb"), 60),
+    Goal("KB an idle connection", _column("idle", "connection_kb"), 10),
+    Goal("start to ready, s", _column("start", "start_s"), 1),
+    Goal("largest process idle, MB", _column("memory", "largest_mb"), 60),
+    Goal("CPU a whole request, two workers, of one's", _column("whole", "cpu_ms"), 1.15, "taximeter", "taximeter-2"),
+)
+
+
 def value(column: Column, subject: str, repetitions: Sequence[Repetition]) -> float | None:
     """The median; None where it was not measured."""
     values = []
@@ -58,9 +93,9 @@ def value(column: Column, subject: str, repetitions: Sequence[Repetition]) -> fl
     return median(values) if values else None
 
 
-def ratio(column: Column, subject: str, repetitions: Sequence[Repetition]) -> float | None:
-    """The median of the ratios to nginx, each in its own repetition, and with TLS to nginx with TLS."""
-    against = "nginx-tls" if subject.endswith("-tls") else "nginx"
+def ratio(column: Column, subject: str, repetitions: Sequence[Repetition], against: str | None = None) -> float | None:
+    """The median of the ratios to nginx (with TLS: to nginx with TLS), each in its own repetition."""
+    against = against or ("nginx-tls" if subject.endswith("-tls") else "nginx")
     ratios = []
     for repetition in repetitions:
         ours, theirs = _figure(repetition, subject, column), _figure(repetition, against, column)
@@ -82,6 +117,20 @@ def rendered(subjects: Sequence[str], repetitions: Sequence[Repetition]) -> str:
         if rows:
             parts.append(f"{title}\n\n{_grid([['', *(column.title for column in columns)], *rows])}")
     return "\n\n".join(parts)
+
+
+def judged(repetitions: Sequence[Repetition]) -> str:
+    """A line for each goal that was measured: the figure, and whether it is met."""
+    lines = []
+    for goal in GOALS:
+        if goal.against is None:
+            found = value(goal.column, goal.subject, repetitions)
+        else:
+            found = ratio(goal.column, goal.subject, repetitions, goal.against)
+        if found is not None:
+            met = "met" if found <= goal.most else "MISSED"
+            lines.append(f"{goal.title}: {found:.2f}, at most {goal.most:g}: {met}")
+    return "\n".join(lines)
 
 
 def _cell(column: Column, subject: str, repetitions: Sequence[Repetition]) -> str:

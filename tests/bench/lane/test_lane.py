@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.lane.table import TABLES, Column, ratio, rendered, value
+from tests.bench.lane.soak import slope
+from tests.bench.lane.table import GOALS, TABLES, Column, judged, ratio, rendered, value
 from tests.bench.lane.tools import REPOSITORY
 
 CPU = Column("CPU", "whole", "cpu_ms", 2)
@@ -44,13 +45,31 @@ def test_each_figure_has_one_column() -> None:
     assert len(set(columns)) == len(columns)
 
 
+def test_a_goal_is_judged_only_where_it_was_measured() -> None:
+    assert judged([repetition(1.0, 5.0)]).splitlines() == [
+        "CPU a whole request, of nginx's (goal): 5.00, at most 4: MISSED",
+        "CPU a whole request, of nginx's (bound): 5.00, at most 6: met",
+    ]
+    assert judged([{"nginx": {}}]) == ""
+    assert len({goal.title for goal in GOALS}) == len(GOALS)
+
+
+def test_the_slope_of_a_line_is_its_slope() -> None:
+    assert slope([0, 1, 2, 3], [5, 7, 9, 11]) == pytest.approx(2)
+    assert slope([0, 1, 2], [4, 4, 4]) == 0
+
+
+def _skip_without(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on PATH")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("subjects", ["nginx,taximeter", "nginx-tls,taximeter-tls"])
 def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
-    for program in ("gcc", "nginx", "openssl", "taskset"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on PATH")
+    _skip_without("gcc", "nginx", "openssl", "taskset")
     figures = tmp_path / "figures.json"
     arguments = ["--size", "tiny", "--repetitions", "1", "--only", "whole,streams,hidden,idle", "--json", str(figures)]
     done = subprocess.run(
@@ -65,3 +84,18 @@ def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
     for subject in subjects.split(","):
         assert measured[subject]["whole"]["cpu_ms"] > 0, done.stderr
         assert measured[subject]["streams"]["cpu_s"] > 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_short_soak_loses_nothing() -> None:
+    _skip_without("gcc", "taskset")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.lane.soak", "--minutes", "0.3"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "clients left" in done.stdout
