@@ -7,6 +7,7 @@ worker is killed. Label values are bounded here: what a client can invent become
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric
@@ -25,10 +26,19 @@ _OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0
 _WAITS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0)  # seconds
 
 
-def count_into_files(slot: int) -> None:
-    """From now on metrics live in files of this worker slot (in PROMETHEUS_MULTIPROC_DIR). Call before `Metrics`."""
+def count_into_files(slot: int | None) -> None:
+    """From now on metrics live in files of this worker slot (in PROMETHEUS_MULTIPROC_DIR). Call before `Metrics`.
+
+    None: the supervisor, which counts what workers did not live to count.
+    """
+    who = "supervisor" if slot is None else f"w{slot}"
     # The library picks its value class at import; there is no other hook to name the file by slot instead of pid.
-    values.ValueClass = values.MultiProcessValue(lambda: f"w{slot}")  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: who)  # type: ignore[no-untyped-call]
+
+
+def forget_now(directory: Path, slot: int) -> None:
+    """A worker is gone, and so is what was "now" in it; what it counted stays."""
+    (directory / f"gauge_sum_w{slot}.db").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,8 @@ class Metrics:
         )
         self.open_streams = gauge("open_streams", "Streams that are open now.", "sum")
         self.spool_entries = gauge("spool_entries", "Settled requests that the store has not applied yet.", "sum")
+        self.journal_bytes = gauge("journal_bytes", "Size of the journals on disk.", "sum")
+        self.journal_failing = gauge("journal_failing", "Journals that the disk does not take.", "sum")
         self.overhead = histogram("overhead_seconds", "Time added by taximeter.", _OVERHEAD)
         self.first_token = histogram(
             "time_to_first_token_seconds", "From the request's head to a stream's first byte.", _WAITS
@@ -104,8 +116,8 @@ class Metrics:
         self._models = _Bounded(MAX_MODELS)
         self._unpriced_ids = _Bounded(MAX_UNPRICED)
         # A slot's file outlives its worker: what is "now" starts afresh.
-        self.open_streams.set(0)
-        self.spool_entries.set(0)
+        for now in (self.open_streams, self.spool_entries, self.journal_bytes, self.journal_failing):
+            now.set(0)
         for owner in owners:
             self._owners(owner)
 

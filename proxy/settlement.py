@@ -12,6 +12,7 @@ from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
 from rates import Charge, Found, ModelName, NotPriced, parse_model_name, price
+from rates.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,19 @@ class Settlement:
         except NotPriced:
             return  # an unknown baseline is not a free one: it has no series
         self._metrics.baseline_cost(model, baseline, nanos)
+
+
+def count_presumed(metrics: Metrics, entry: LedgerEntry) -> None:
+    """Count an entry that was made from what was held, after whoever would have counted it was gone."""
+    name = parse_model_name(entry.served_model) if entry.served_model else None
+    known = entry.card is not None and name is not None and not name.fine_tuned
+    labels = metrics.labels(entry.owner, name, known=known)
+    metrics.used(labels, Usage.of(entry.usage), datetime.fromisoformat(entry.at).timestamp())
+    if entry.cost_nanos is None:
+        metrics.unpriced(entry.served_model or "")
+        return
+    metrics.presumed(entry.cost_nanos)
+    metrics.cost(labels, entry.cost_nanos)
 
 
 def served_id(rules: Rules, asked: str | None, served: str | None) -> str | None:

@@ -5,13 +5,12 @@ import signal
 from contextlib import ExitStack, closing
 from types import FrameType
 
-import uvloop
-
 from proxy.cli.options import add_config_arguments, read_config
 from proxy.config import Config
+from proxy.data_dir import DataDir
 from proxy.server.logs import log_to_stderr
-from proxy.server.supervisor import Supervisor, bind
-from proxy.store import DataDir, EmbeddedStore
+from proxy.server.sockets import bind
+from proxy.server.workers import Workers
 
 HELP = "forward, meter and budget requests until Ctrl-C"
 EXAMPLE = """\
@@ -44,6 +43,14 @@ def run(args: argparse.Namespace) -> int:
         opened.enter_context(DataDir(config.data_dir).claim())
         listener = opened.enter_context(bind(config.listen, "--listen"))
         ops_listener = opened.enter_context(bind(config.ops_listen, "--ops-listen"))
+        metrics_dir = config.data_dir / "metrics"
+        workers = opened.enter_context(closing(Workers(config.workers, listener, metrics_dir)))
+        # Now, because these imports take about as long as those of the workers that have just begun.
+        import uvloop  # noqa: PLC0415
+
+        from proxy.server.supervisor import Supervisor  # noqa: PLC0415
+        from proxy.store import EmbeddedStore  # noqa: PLC0415
+
         embedded = None if config.redis_url else opened.enter_context(closing(EmbeddedStore(config.data_dir)))
         store_url = embedded.open() if embedded else config.redis_url or ""
         base = f"http://{_reachable(listener.getsockname())}/v1"
@@ -51,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
         supervisor = Supervisor(
             config,
             store_url,
-            listener,
+            workers,
             ops_listener,
-            metrics_dir=config.data_dir / "metrics",
+            metrics_dir=metrics_dir,
             reload=lambda: read_config(args, with_upstream_key=True),
             on_ready=lambda: _greet(config, base, ops),
             revive_store=embedded.revive if embedded else None,

@@ -16,6 +16,11 @@ def process_environ() -> Mapping[str, str]:
     return os.environ
 
 
+def count_metrics_in(directory: Path) -> None:
+    """For this process and those that it starts: prometheus_client looks for it in the environment alone."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+
+
 def no_color(environ: Mapping[str, str] | None = None) -> bool:
     """The user asked for plain output (https://no-color.org), or the terminal can do no other."""
     variables = os.environ if environ is None else environ

@@ -7,7 +7,8 @@ import asyncio
 import os
 import pickle
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from proxy.config import Config
 
@@ -22,9 +23,17 @@ class Orders:
 
     config: Config
     store_url: str
-    slot: int
+    slot: int = -1
     number: int = 0
     """Of the reading of the configuration: a worker says it when it follows these orders."""
+
+    def of(self, slot: int) -> "Orders":
+        """The same for the worker in this slot."""
+        return replace(self, slot=slot)
+
+    def next(self, config: Config) -> "Orders":
+        """Those that come after these."""
+        return replace(self, config=config, number=self.number + 1)
 
 
 def frame(orders: Orders) -> bytes:
@@ -85,16 +94,15 @@ class Answers(asyncio.Protocol):
     def __init__(self) -> None:
         self._said: set[bytes] = set()
         self._rest = b""
-        self._has_ended = False
         self._heard = asyncio.Event()
-        self.transport: asyncio.ReadTransport | None = None
+        self.ended = asyncio.Event()
+        """The pipe is closed: as a rule because the worker has ended, however it did."""
 
     @classmethod
-    async def open(cls, pipe: int) -> "Answers":
+    async def open(cls, pipe: BinaryIO) -> "Answers":
         """Takes the pipe over."""
         answers = cls()
-        loop = asyncio.get_running_loop()
-        answers.transport, _ = await loop.connect_read_pipe(lambda: answers, os.fdopen(pipe, "rb"))
+        await asyncio.get_running_loop().connect_read_pipe(lambda: answers, pipe)
         return answers
 
     async def first_of(self, *words: bytes, seconds: float) -> bytes | None:
@@ -103,15 +111,11 @@ class Answers(asyncio.Protocol):
             async with asyncio.timeout(seconds):
                 while True:
                     found = next((word for word in words if word in self._said), None)
-                    if found is not None or self._has_ended:
+                    if found is not None or self.ended.is_set():
                         return found
                     self._heard.clear()
                     await self._heard.wait()
         return None
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -119,5 +123,5 @@ class Answers(asyncio.Protocol):
         self._heard.set()
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._has_ended = True
+        self.ended.set()
         self._heard.set()

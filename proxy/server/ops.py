@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -70,14 +71,20 @@ class Ops:
         except (StoreError, TimeoutError):
             up = False
         registry = CollectorRegistry()
-        # A file that a worker is just making is empty for a moment, and the library trips over it.
-        files = [str(file) for file in self._metrics_dir.glob("*.db") if file.stat().st_size]
-        counted = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+        counted = self._counted()
         present = {family.name for family in counted}
         # A metric is announced before it is first counted, so that a query of it finds a type and no typing error.
         counted += [family for family in self._declared if family.name not in present]
         registry.register(_Fixed([*counted, _store_up(up), *(budget_gauges(standings) if up else ())]))
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+
+    def _counted(self) -> list[Metric]:
+        """What all workers have counted. A file may go meanwhile, with its worker: then it is looked for again."""
+        while True:
+            with suppress(FileNotFoundError):
+                # A file that a worker is just making is empty for a moment, and the library trips over it.
+                files = [str(file) for file in self._metrics_dir.glob("*.db") if file.stat().st_size]
+                return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
 
     async def _store_answers(self) -> bool:
         try:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.data_dir import try_lock
 from proxy.errors import TaximeterError, UsageError
 from proxy.store import DataDir
-from proxy.store.data_dir import try_lock
 
 SIGNAL_EVERY = 2.0  # seconds: one that came while serve was starting is not heard
 LOOK_SECONDS = 0.05

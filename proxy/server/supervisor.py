@@ -1,4 +1,4 @@
-"""The supervisor: opens one listening socket, starts the store and the workers on it, and shows them to operators.
+"""The supervisor: keeps the workers and the store going, and shows them to operators.
 
 A worker that dies is replaced. SIGTERM and Ctrl-C drain. SIGHUP reads configuration and rate files again; so does a
 rate file that changes. Workers leave by themselves when the supervisor is gone: the pipe on their standard input ends.
@@ -8,31 +8,34 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from proxy.budgets import Raises
-from proxy.config import Address, Config, changes
+from proxy.config import Config, changes
+from proxy.data_dir import DataDir
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
 from proxy.jobs.notify import Notify
 from proxy.jobs.sweeper import Sweeper
 from proxy.jobs.trim import Trim
 from proxy.ledger import LedgerEntry
+from proxy.metrics import Metrics, count_into_files, forget_now
 from proxy.server import reloading
+from proxy.server.adoption import Adoption
 from proxy.server.following import Following
 from proxy.server.ops import Ops
 from proxy.server.reloading import Outcome
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
 from proxy.server.watch import look
-from proxy.server.worker import BACKLOG
 from proxy.server.workers import KILL_SECONDS, Workers
+from proxy.settlement import count_presumed
 from proxy.store import Store, Sweeping
 from rates.errors import CatalogueError
 
@@ -52,22 +55,6 @@ NEEDS_RESTART = (
 )
 
 
-def bind(address: Address, flag: str) -> socket.socket:
-    """A listening socket. Raises UsageError, which names the flag, when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot listen on {address}: {reason}; choose another address with {flag}") from error
-    listener.setblocking(False)
-    return listener
-
-
 class Supervisor:
     """Runs until it is told to stop. `reload` reads the configuration again, and may raise."""
 
@@ -75,7 +62,7 @@ class Supervisor:
         self,
         config: Config,
         store_url: str,
-        listener: socket.socket,
+        workers: Workers,
         ops_listener: socket.socket,
         *,
         metrics_dir: Path,
@@ -90,7 +77,7 @@ class Supervisor:
         self._reload = reload
         self._on_ready = on_ready
         self._revive_store = revive_store
-        self._workers = Workers(config, store_url, listener, metrics_dir)
+        self._workers = workers
         self._tasks = Tasks()
         self._reading = asyncio.Lock()
         self._data_dir = config.data_dir  # of this life: another one in the configuration needs a restart
@@ -100,15 +87,15 @@ class Supervisor:
         self._looked = look(config.rate_files)
         self.book = build_rules(config).book
         self.store: Store
+        count_into_files(None)
+        self._metrics = Metrics(CollectorRegistry())  # of what no worker lives to count
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises TaximeterError when it cannot start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._clean_metrics()
         self.store = await self._open_store()
-        await self._workers.start()
         endless: list[asyncio.Task[None]] = []
         runner = web.AppRunner(
             Ops(self, self._metrics_dir).application(), handle_signals=False, access_log=None, shutdown_timeout=1.0
@@ -116,15 +103,15 @@ class Supervisor:
         await runner.setup()
         await web.SockSite(runner, self._ops_listener).start()
         try:
-            await self._workers.wait_ready()
-            for slot in self._workers.slots:
-                self._tasks.start(self._workers.keep(slot), name=f"worker {slot}")
+            await self._workers.start(self._config, self._store_url)
+            self._tasks.start(self._workers.keep(), name="workers")
             if self._revive_store is not None:
                 self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
             self._tasks.start(self._watch_rate_files(), name="rate files")
             following = Following(self.store, self._follow_raises)
             await following.look()
             endless.append(self._tasks.start(following.run(), name="following"))
+            endless.append(self._tasks.start(self._adoption().run(), name="adoption"))
             await self._start_jobs()
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             if not self._stopping.is_set():
@@ -137,10 +124,26 @@ class Supervisor:
             for task in endless:
                 task.cancel()
             await self._stop_jobs()
-            await self._workers.stop()
+            await self._workers.stop(self._config.drain_seconds)
             await self._tasks.drain(KILL_SECONDS)
             await runner.cleanup()
             await self.store.close(0)
+
+    def _adoption(self) -> Adoption:
+        """In the background: whatever earlier lives have left must not delay this one."""
+        adoption = Adoption(
+            DataDir(self._data_dir).journals,
+            self._store_url,
+            timeout=self._config.store_timeout_ms / 1000,
+            metrics=self._metrics,
+        )
+
+        def worker_died(slot: int) -> None:
+            forget_now(self._metrics_dir, slot)
+            adoption.look()
+
+        self._workers.on_death = worker_died
+        return adoption
 
     def _hang_up(self) -> None:
         word = reloading.asked_word(self._data_dir)
@@ -168,11 +171,6 @@ class Supervisor:
             )
         return store
 
-    def _clean_metrics(self) -> None:
-        """Counters start at zero with the supervisor; Prometheus knows a reset when it sees one."""
-        shutil.rmtree(self._metrics_dir, ignore_errors=True)
-        self._metrics_dir.mkdir(parents=True, mode=0o700)
-
     async def _keep_store(self, revive: Callable[[], object]) -> None:
         """The embedded store is ours to start again when it dies; meanwhile requests flow and settlements wait."""
         said = ""
@@ -198,6 +196,7 @@ class Supervisor:
 
     def _presumed(self, entry: LedgerEntry) -> None:
         log.info("the cost of %s is presumed: %s", entry.id, entry.reason)
+        count_presumed(self._metrics, entry)
 
     async def _start_jobs(self) -> None:
         await self._stop_jobs()

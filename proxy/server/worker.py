@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from dataclasses import replace
 
 import uvloop
@@ -28,6 +27,7 @@ from proxy.server.forward import Forwarder
 from proxy.server.listener import Listener
 from proxy.server.logs import log_to_stderr
 from proxy.server.rules import build_rules
+from proxy.server.sockets import BACKLOG
 from proxy.server.tasks import Tasks
 from proxy.settlement import Settlement
 from proxy.store import DataDir, Store
@@ -36,17 +36,13 @@ from rates.errors import CatalogueError, RatesError
 
 log = logging.getLogger("taximeter")
 
-BACKLOG = 1024
 GAUGE_SECONDS = 0.5
 LAST_COUNTS_SECONDS = 5.0  # for estimates under way at the end; then they are made roughly
 
 
 def main() -> None:
-    """`python -m proxy.server.worker LISTEN_FD ANSWERS_FD`, orders on standard input."""
+    """Orders come on standard input. The other pipe, for answers, is the worker's life: it ends with it."""
     listen_fd, answers = int(sys.argv[1]), int(sys.argv[2])
-    # A terminal's Ctrl-C and hang-up reach the whole group; the supervisor decides what they mean.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log_to_stderr()
     orders = read_frame(sys.stdin.fileno())
     if orders is None:
@@ -70,12 +66,13 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     metrics.expect_budgets(budget.name for budget in config.budgets)
     data_dir = DataDir(config.data_dir)
     writer = f"{data_dir.proxy_id()}-{orders.slot}-{os.urandom(3).hex()}"  # one for each life of a worker
+    journal = Journal.create(data_dir.journals, writer)
     store = await Store.open(
         orders.store_url,
         writer=writer,
         timeout=config.store_timeout_ms / 1000,
         must_answer=False,
-        journal=Journal.create(data_dir.journals, writer),
+        journal=journal,
     )
     deadlines = Deadlines(loop)
     upstream = Upstream(
@@ -108,7 +105,7 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     following = Following(store, lambda raises: _apply(forwarder, forwarder.rules, raises), callers.looked)
     await following.look()
     following_task = tasks.start(following.run(), name="following")
-    gauge_task = tasks.start(_show_spool(store, metrics), name="spool gauge")
+    gauge_task = tasks.start(_show_spool(store, journal, metrics), name="spool gauge")
     tell(answers, READY)
     # After all that must be fast, and before the first request for a model that only an imported card knows.
     tasks.start(asyncio.to_thread(rules.catalogue.imported, config.provider), name="imported cards")
@@ -128,7 +125,7 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     unapplied = await store.close(config.drain_seconds)
     metrics.spool_entries.set(unapplied)
     if unapplied:
-        log.error("%d settlements did not reach the store before the end", unapplied)
+        log.warning("%d settlements did not reach the store; the journal keeps them for the next start", unapplied)
 
 
 async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: asyncio.Event, answers: int) -> None:
@@ -158,12 +155,10 @@ def _apply(forwarder: Forwarder, rules: Rules, raises: Raises) -> None:
     forwarder.rules = replace(rules, book=rules.book.with_raises(raises))
 
 
-async def _show_spool(store: Store, metrics: Metrics) -> None:
+async def _show_spool(store: Store, journal: Journal, metrics: Metrics) -> None:
     while True:
         metrics.spool_entries.set(store.waiting)
+        metrics.journal_bytes.set(journal.disk_bytes)
+        journal.retry()
+        metrics.journal_failing.set(journal.is_failing)
         await asyncio.sleep(GAUGE_SECONDS)
-
-
-if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        main()

@@ -22,12 +22,11 @@ raises       limits that are raised for a time, and the audit stream
 told         what was told of thresholds
 leases       what one process at a time may do
 keys         the names of all keys
-data_dir     the local directory, and who owns it
 embedded     the Valkey that starts with taximeter where no URL is given; `server` is the program
 """
 
+from proxy.data_dir import DataDir
 from proxy.store.caller_keys import CallerKey
-from proxy.store.data_dir import DataDir
 from proxy.store.embedded import EmbeddedStore, embedded_store
 from proxy.store.finished import SetAside
 from proxy.store.operations import Refusal

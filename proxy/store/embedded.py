@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from proxy.data_dir import DataDir, try_lock, write_over
 from proxy.errors import UsageError
-from proxy.store.data_dir import DataDir, try_lock, write_over
 from proxy.store.server import (
     LOOK_AGAIN,
     STARTS_WITHIN,

@@ -93,15 +93,18 @@ class Store:
         timeout: float,  # noqa: ASYNC109 - of every answer; it tries until it is done
         reason: str,
         on_presumed: Callable[[LedgerEntry], object],
+        watch: Callable[[Self], object] = lambda _: None,
     ) -> None:
         """Give the store everything that a dead writer's journal says, in its name; then both forget that writer.
 
-        What has no end gets a presumed one, for this `reason`; `on_presumed` hears of each that was applied. It goes on
-        trying while the store is away; when it is cancelled, the journal stays for the next one to adopt it.
+        What has no end gets a presumed one, for this `reason`; `on_presumed` hears of each that was applied, and
+        `watch` is given the store that is at it, to see how it gets on. It goes on trying while the store is away; when
+        it is cancelled, the journal stays for the next one to adopt it.
         """
         store = cls(url, writer=adopted.writer, timeout=timeout, journal=adopted.journal)
         inheritance = Inheritance(adopted, store._pending, reason, on_presumed)
         store._connection.on_stored = inheritance.read
+        watch(store)
         try:
             if error := await store._connection.attempted():
                 log.warning("what %s has left waits for the store: %s", adopted.writer, error)

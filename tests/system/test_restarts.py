@@ -78,15 +78,16 @@ async def test_configuration_is_read_again(start: Start, upstream: ScriptedUpstr
     async with start(upstream.url, budget=[BUDGET], workers=2) as meter, client() as http:
         written = meter.config.read_text()
 
-        async def limit_becomes(text: str, wanted: float) -> None:
+        async def limit_becomes(text: str, wanted: float, readings: int) -> None:
             meter.config.write_text(text)
             os.kill(meter.process.pid, signal.SIGHUP)
             scrape = await meter.scrape_until(lambda s: s.value("taximeter_budget_limit_dollars") == wanted, 10)
             assert scrape.value("taximeter_budget_limit_dollars") == wanted, meter.log()
+            while meter.log().count("were read again") < readings:  # by all workers
+                await asyncio.sleep(0.05)
 
         assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
-        await limit_becomes(written.replace('"0.001"', '"0.000001"'), 0.000001)
-        await asyncio.sleep(0.3)
+        await limit_becomes(written.replace('"0.001"', '"0.000001"'), 0.000001, 1)
         for _ in range(6):  # both workers know
             async with client() as fresh:
                 assert (await fresh.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 429
@@ -100,6 +101,5 @@ async def test_configuration_is_read_again(start: Start, upstream: ScriptedUpstr
         assert sum("limt_usd" in line for line in meter.log().splitlines()) == 1
         assert (await meter.scrape()).value("taximeter_budget_limit_dollars") == 0.000001
         assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 429
-        await limit_becomes(written.replace('"0.001"', '"5"'), 5)
-        await asyncio.sleep(0.3)
+        await limit_becomes(written.replace('"0.001"', '"5"'), 5, 2)
         assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
