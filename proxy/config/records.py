@@ -141,7 +141,7 @@ class Config:
     max_request_seconds: float = 3_600  # of a metered request, from its head to its last byte
     max_body_bytes: int = 104_857_600
     ledger_days: int = 90  # older lines of the ledger are folded into checkpoint sums
-    ledger_max_entries: int = 1_000_000  # lines: some 600 bytes each in the store
+    ledger_max_entries: int = 1_000_000  # lines: some 700 bytes each in the store
     source: Path | None = None  # the file it was read from
 
     @property

@@ -15,7 +15,7 @@ from proxy.ledger.entry import LedgerEntry
 from proxy.store import keys
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
-LINES_A_CALL = 1000  # about 600 KB
+LINES_A_CALL = 1000  # about 700 KB
 CLOCK_SKEW = timedelta(hours=1)  # between whoever wrote an entry's time and the store that received it
 
 SIGN_SECONDS = 60  # so long is nothing trimmed after a sign of life of whoever reads

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.budgets import PeriodKind, period_at
+from proxy.budgets.period import never_ends_before
 
 ZONES = (
     "UTC",
@@ -94,3 +95,17 @@ def test_a_total_never_ends() -> None:
     period = period_at(PeriodKind.TOTAL, "Europe/Berlin", utc("2026-11-22T00:00"))
     assert (period.id, period.start, period.end) == ("total", None, None)
     assert period.holds(utc("1999-01-01T00:00"))
+
+
+@given(moments, st.sampled_from((*ZONES, "Pacific/Kiritimati", "Etc/GMT+12")), st.sampled_from(KINDS))
+def test_an_id_tells_when_the_period_has_not_ended_anywhere(at: datetime, timezone: str, kind: PeriodKind) -> None:
+    period = period_at(kind, timezone, at)
+    earliest = never_ends_before(period.id)
+    assert earliest is not None
+    assert period.end is not None
+    assert earliest <= period.end <= earliest + timedelta(days=2, hours=3)
+
+
+@pytest.mark.parametrize("text", ["total", "", "2026", "2026-13", "2026-W60", "2026-11-31", "soon"])
+def test_an_id_without_an_end(text: str) -> None:
+    assert never_ends_before(text) is None

@@ -133,6 +133,20 @@ def test_what_no_card_prices_keeps_its_tokens_and_costs_none() -> None:
     assert bench.value("unpriced_requests_total", model="ft:gpt-5-mini-2025-08-07:acme::abc") == 1
 
 
+@pytest.mark.parametrize("status", ["reported", "estimated", "presumed"])
+def test_what_has_no_price_says_what_it_would_be_with_one(status: Literal["reported", "estimated", "presumed"]) -> None:
+    entry = Bench().settle("mystery", reading("mystery", status=status))
+
+    assert (entry.status, entry.counted_as) == ("unpriced", status)
+    assert Bench().settle("gpt-4o-mini", reading(None, status=status)).counted_as is None
+
+
+def test_what_costs_nothing_names_its_budgets_so_that_a_later_price_can_charge_them() -> None:
+    entry = Bench(budget("all")).settle("gpt-4o-mini", reading("gpt-4o-mini-2024-07-18", Usage()))
+
+    assert (entry.cost_nanos, entry.moved) == (0, (Moved("all", "all/2026-11", 0),))
+
+
 def test_a_failed_attempt_costs_nothing_and_is_an_entry() -> None:
     bench = Bench(budget("all"))
 

@@ -175,6 +175,17 @@ def test_a_users_card_overrides_the_model_and_its_snapshots_in_its_tier_and_peri
     assert catalogue.shutdown(parse_model_name("gpt-4o-mini"), "openai") == date(2027, 1, 14)
 
 
+def test_a_file_over_all_wins_where_it_has_a_card_and_inherits_snapshots(tmp_path: Path) -> None:
+    mine, over = tmp_path / "mine.toml", tmp_path / "over.toml"
+    mine.write_text(USER.format(model="gpt-4o-mini", fine_tuned="false", begins="2024-01-01"))
+    over.write_text(USER.format(model="gpt-4o-mini", fine_tuned="false", begins="2026-11-01"))
+    catalogue = load_catalogue([mine], over=[over])
+    for model in ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"):
+        assert find(catalogue, model) == ("over:openai/gpt-4o-mini/standard/2026-11-01", "override")
+        assert find(catalogue, model, at=datetime(2026, 10, 31, tzinfo=UTC))[0].startswith("mine:")
+    assert find(catalogue, "gpt-4o")[1] != "override"
+
+
 def test_a_users_card_for_fine_tunes_leaves_the_base_alone(tmp_path: Path) -> None:
     catalogue = with_user_card(tmp_path, "gpt-4o-mini", fine_tuned=True)
     assert find(catalogue, FT)[1] == "override"

@@ -16,8 +16,8 @@ from tests.system.client import client
 from tests.system.harness import FINE_TUNED, Start, Taximeter, chat
 
 BUDGETS: list[dict[str, Any]] = [
-    {"name": "all", "limit_usd": "100", "period": "month"},
-    {"name": "each", "limit_usd": "100", "period": "total", "per": "owner"},
+    {"name": "all", "limit_usd": "100", "period": "month", "on_exceed": "alert"},
+    {"name": "each", "limit_usd": "100", "period": "total", "per": "owner", "on_exceed": "alert"},
 ]
 CARDS = """\
 [[card]]
@@ -50,7 +50,7 @@ async def answers(request: HttpRequest, writer: asyncio.StreamWriter) -> None:
     match body["model"]:
         case "failing":
             writer.write(response("500 Oh", b'{"error": {"message": "no"}}'))
-        case "gone":
+        case "gpt-4o":
             writer.close()
             return
         case _ if body.get("stream"):
@@ -96,12 +96,18 @@ async def test_report_budgets_and_ledger_agree_over_corrections(start: Start) ->
     async with FakeUpstream(answers) as upstream, start(upstream.url, budget=BUDGETS, workers=2) as meter:
         (meter.config.parent / "contract.toml").write_text(CARDS)
         async with client() as http:
-            for model in ("gpt-4o-mini", "gpt-4o-mini", FINE_TUNED, "failing"):
+            for model in ("gpt-4o-mini", "gpt-4o-mini", FINE_TUNED, "failing", "mystery"):
                 await http.chat(meter.base_url, chat(model))
             await http.chat(meter.base_url, chat("gpt-4o-mini", stream=True))
-            await http.chat(meter.base_url, chat("gone"))
-        await meter.report(requests=5)
+            await http.chat(meter.base_url, chat("gpt-4o"))
+        await meter.report(requests=7)
         before, lines = await agree(meter)
+        assert [before[f"{status}_requests"] for status in ("estimated", "presumed", "failed", "unpriced")] == [
+            1,
+            1,
+            1,
+            1,
+        ]
         cards = ("--with", "contract.toml", "--since", lines[0]["at"])
         told = await meter.json("ledger", "reprice", *cards)
         assert (await agree(meter))[0] == before  # it only said so
@@ -110,9 +116,9 @@ async def test_report_budgets_and_ledger_agree_over_corrections(start: Start) ->
         again = await meter.json("ledger", "reprice", *cards, "--apply")
         assert (await agree(meter))[0] == after
     assert told["total"]["difference_nanos"] == after["cost_nanos"] - before["cost_nanos"] > 0
-    assert applied["applied"] == told["total"]["changed"] == 3
+    assert applied["applied"] == told["total"]["changed"] == 4
     assert again["applied"] == 0
-    assert len(corrected) == len(lines) + 2 * 3
+    assert len(corrected) == len(lines) + 2 * 4
     assert {line["id"] for line in corrected} == {line["id"] for line in lines}
 
 
