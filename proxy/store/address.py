@@ -61,6 +61,11 @@ class Address:
     def is_cluster(self) -> bool:
         return self._kind == "cluster"
 
+    @property
+    def has_replicas(self) -> bool:
+        """Where Sentinel watches over a store, there is something to fail over to."""
+        return self._kind == "sentinel"
+
     def moved(self, host: str, port: int) -> None:
         """The cluster says that the keys live there. An empty host means: where you asked."""
         asked, _ = self._moved_to or self._seeds[self._turn % len(self._seeds)]

@@ -307,7 +307,12 @@ local apply = {
 local answers = {}
 for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do
   local done, answer = pcall(apply[operation[1]], unpack(operation, 2))
-  if not done then answer = tostring(type(answer) == 'table' and answer.err or answer) end
+  if not done then
+    answer = tostring(type(answer) == 'table' and answer.err or answer)
+    -- A cluster is moving the slot, and a key is not here (any more, or not made yet). Each operation reads an account
+    -- before it writes, so this one has written nothing; the ones before it know that they came.
+    if answer:find('non local key', 1, true) then return redis.error_reply('TRYAGAIN ' .. answer) end
+  end
   answers[i] = answer
 end
 return answers

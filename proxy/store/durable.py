@@ -7,7 +7,7 @@ own (the ordered one never waits) a small write follows what was applied, and th
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from proxy.errors import StoreAway, StoreError
@@ -20,6 +20,8 @@ PAUSE = 0.2  # seconds between questions
 LONGEST_WAIT = 2.0  # seconds for an answer; an fsync follows every second, as servers are usually set
 BLIND_WAIT = 3.0  # for servers that cannot be asked (Redis 7.0): several times what an fsync every second takes
 CONNECT_SECONDS = 2.0
+REPLICA_PATIENCE = 60.0
+"""Seconds. A server that has just lost its replica is about to fail over to it, and then loses what that one missed."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ class Durability:
         self._applied = asyncio.Event()
         self._has_warned = False
         self._can_wait = True
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="store durability")
+        self._loop = asyncio.get_running_loop()
+        # When there was a replica, as far as one can know; None: none is expected.
+        self._replica_at = self._loop.time() if address.has_replicas else None
+        self._task = self._loop.create_task(self._run(), name="store durability")
 
     def look(self) -> None:
         """Something was applied."""
@@ -89,7 +94,7 @@ class Durability:
             info = info_of(await wire.call("INFO", "persistence", "replication"))
         except NotAllowed:
             info = {"aof_enabled": "1"}  # asking for it tells
-        has_file, has_replicas = info.get("aof_enabled") == "1", info.get("connected_slaves", "0") != "0"
+        has_file, has_replicas = info.get("aof_enabled") == "1", self._has_replicas(info)
         if has_file:
             has_file = await self._on_disk(wire)
         if has_replicas and await wire.call("WAIT", 1, int(LONGEST_WAIT * 1000)) < 1:
@@ -100,6 +105,23 @@ class Durability:
                 "store %s keeps no append-only file and has no replica: what it loses with its memory is lost",
                 self._address.shown,
             )
+
+    def _has_replicas(self, info: Mapping[str, str]) -> bool:
+        """Raises StoreAway where one was there and is awaited."""
+        now = self._loop.time()
+        if info.get("connected_slaves", "0") != "0":
+            self._replica_at = now
+            return True
+        if self._replica_at is not None:
+            if now - self._replica_at < REPLICA_PATIENCE:
+                raise StoreAway("its replica is away")
+            self._replica_at = None
+            log.warning(
+                "store %s has had no replica for %g s: what it alone has on disk counts as durable again",
+                self._address.shown,
+                REPLICA_PATIENCE,
+            )
+        return False
 
     async def _on_disk(self, wire: Wire) -> bool:
         """Waits for the append-only file; False where there is none. Raises StoreAway."""

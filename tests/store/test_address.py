@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.exceptions import TryAgainError
 
 from proxy.errors import StoreAway, StoreRefused
-from proxy.store import Store
+from proxy.store import Store, keys
 from proxy.store.address import Address
+from tests.store.calling import Caller, charge, standing
 from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied, eventually
 from tests.store.servers import KINDS, Server, binary_of
@@ -122,6 +124,26 @@ async def test_a_cluster_is_followed_to_where_the_keys_are(cluster: list[Server]
             (7, 0),
         ]
         assert await store.owners_of(each.budget, each.period) == ["acme"]
+
+
+def test_while_a_cluster_moves_the_slot_nothing_is_rejected_for_good(cluster: list[Server]) -> None:
+    """Also where all the keys that the script declares are still there: a new account is not."""
+    with cluster[0].client() as there, cluster[1].client() as here:
+        caller = Caller(here)
+        for name in (keys.holds("w"), keys.presumed("w")):
+            here.hset(name, "other", "")
+        for name in (keys.LEDGER, keys.ASIDE):
+            here.xadd(name, {"e": "{}"})
+        here.zadd(keys.PARKED, {"other": 1})
+        here.sadd(keys.WRITERS, "w")
+        slot = here.execute_command("CLUSTER KEYSLOT", keys.LEDGER)
+        here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", there.execute_command("CLUSTER MYID"))
+        with pytest.raises(TryAgainError, match="non local key"):
+            caller.call(charge(1, "e1", 5, [account()]))
+        assert here.xlen(keys.LEDGER) == 1
+        here.execute_command("CLUSTER SETSLOT", slot, "STABLE")
+        assert caller.call(charge(1, "e1", 5, [account()])) == [0]
+        assert standing(here, account()) == (5, 0)
 
 
 async def test_a_cluster_opens_at_once_from_any_seed(cluster: list[Server]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.journal import Journal
-from proxy.store import Store
+from proxy.store import Store, durable
 from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied, eventually
 from tests.store.servers import KINDS, Server
@@ -130,6 +130,40 @@ async def test_a_replica_that_is_connected_must_have_it(own_server: Server, tmp_
         await store.close(5)
     finally:
         replica.resume()
+        replica.kill()
+        master.kill()
+
+
+async def test_a_replica_that_was_there_is_awaited_for_a_while(
+    own_server: Server,
+    tmp_path: Path,
+    short_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A failover follows upon the loss of a replica's link: what that one has missed must not be forgotten here."""
+    own_server.kill()
+    master = Server(own_server.kind, short_path / "m", port=free_port())
+    replica = Server(own_server.kind, short_path / "r", "--replicaof", f"127.0.0.1 {master.port}", port=free_port())
+    master.start()
+    replica.start()
+    try:
+        with master.client() as client:
+            await eventually(lambda: client.info("replication")["connected_slaves"] == 1)
+            store = await opened_store(master, tmp_path)
+            await ride(store, "e1")
+            await eventually(lambda: store._pending.durable == 1)
+            replica.kill()
+            await eventually(lambda: client.info("replication")["connected_slaves"] == 0)
+        await ride(store, "e2")
+        await applied(store)
+        await asyncio.sleep(0.5)
+        assert store._pending.durable == 1
+        monkeypatch.setattr(durable, "REPLICA_PATIENCE", 0.1)
+        await eventually(lambda: store._pending.durable == 2)
+        assert caplog.text.count("has had no replica for") == 1
+        await store.close(5)
+    finally:
         replica.kill()
         master.kill()
 
