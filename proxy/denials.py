@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from proxy.budgets import MOST_ACCOUNTS, Account
-from proxy.errors import StoreAway
+from proxy.errors import StoreAway, StoreWiped
 from proxy.store import Refusal
 from rates import NotPriced
 from rates.money import dollars_text
@@ -55,13 +55,13 @@ def deny(refusal: Refusal) -> Denied:
 
 
 def deny_if_strict(accounts: Sequence[Account], away: StoreAway) -> None:
-    """Raise Denied when one of these budgets refuses while the store is away."""
+    """Raise Denied when one of these budgets refuses while the store is away; all that refuse do when it was wiped."""
+    is_wiped = isinstance(away, StoreWiped)
     for account in accounts:
         budget = account.budget
-        if budget.refuses and budget.on_store_loss == "refuse":
-            raise Denied(
-                "store_unavailable", f"budget {budget.name} cannot be checked: the store is away", budget.name
-            ) from away
+        if budget.refuses and (is_wiped or budget.on_store_loss == "refuse"):
+            why = "the store was wiped, and nobody has acknowledged it" if is_wiped else "the store is away"
+            raise Denied("store_unavailable", f"budget {budget.name} cannot be checked: {why}", budget.name) from away
 
 
 def rfc3339(at: datetime) -> str:

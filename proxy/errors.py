@@ -5,6 +5,7 @@ TaximeterError                what every command shows as one line on stderr
 │   └── ConfigError           exit 2: names the file or variable, the key, the reason and the mend
 ├── StoreError
 │   ├── StoreAway             no answer in time, or an answer that means "not now" (LOADING, READONLY, OOM, …)
+│   │   └── StoreWiped        it answers, but what was spent is not in it any more
 │   └── StoreRefused          the store answers, but cannot be used (wrong eviction policy, too old, wrong password)
 ├── JournalFailed             503: the journal cannot be written (disk full, I/O error); nothing is forwarded
 ├── UpstreamError
@@ -32,6 +33,10 @@ class StoreError(TaximeterError):
 
 class StoreAway(StoreError):  # noqa: N818 - a state, not a fault
     """The store does not answer, or says that it cannot take writes now. Try again later."""
+
+
+class StoreWiped(StoreAway):
+    """The store has lost what was spent, or is another one. Until that is acknowledged no budget can be checked."""
 
 
 class StoreRefused(StoreError):  # noqa: N818

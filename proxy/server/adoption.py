@@ -85,7 +85,13 @@ class Adoption:
 
         try:
             await Store.finish(
-                self._store_url, adopted, timeout=self._timeout, reason=WORKER_DIED, on_presumed=count, watch=watch
+                self._store_url,
+                adopted,
+                timeout=self._timeout,
+                reason=WORKER_DIED,
+                on_presumed=count,
+                watch=watch,
+                directory=self._journals.parent,
             )
         finally:
             self._stores.pop(path, None)

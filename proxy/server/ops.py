@@ -75,7 +75,8 @@ class Ops:
         present = {family.name for family in counted}
         # A metric is announced before it is first counted, so that a query of it finds a type and no typing error.
         counted += [family for family in self._declared if family.name not in present]
-        registry.register(_Fixed([*counted, _store_up(up), *(budget_gauges(standings) if up else ())]))
+        of_store = (_store_up(up), *_store_state(self._state.store), *(budget_gauges(standings) if up else ()))
+        registry.register(_Fixed([*counted, *of_store]))
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
 
     def _counted(self) -> list[Metric]:
@@ -106,6 +107,17 @@ class _Fixed:
 
 def _store_up(up: bool) -> Metric:
     return GaugeMetricFamily("taximeter_store_up", "Whether the store answers.", value=1.0 if up else 0.0)
+
+
+def _store_state(store: Store) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "taximeter_store_wiped",
+        "Whether the store is not the one that was here before, and nobody has acknowledged it.",
+        value=1.0 if store.is_wiped else 0.0,
+    )
+    yield GaugeMetricFamily(
+        "taximeter_set_aside_entries", "Ledger entries that the store rejects for ever.", value=float(store.set_aside)
+    )
 
 
 def budget_gauges(standings: Iterable[Standing]) -> list[Metric]:

@@ -160,6 +160,7 @@ class Supervisor:
                 writer=f"{socket.gethostname()}-{os.getpid()}-ops",
                 timeout=self._config.store_timeout_ms / 1000,
                 must_answer=False,
+                directory=self._data_dir,
             )
         except StoreRefused as error:
             raise UsageError(str(error)) from error

@@ -73,6 +73,7 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
         timeout=config.store_timeout_ms / 1000,
         must_answer=False,
         journal=journal,
+        directory=data_dir.path,
     )
     deadlines = Deadlines(loop)
     upstream = Upstream(

@@ -23,6 +23,7 @@ from typing import TypeVar
 from proxy.errors import StoreAway, StoreError, StoreRefused
 from proxy.store import keys
 from proxy.store.address import Address
+from proxy.store.birth import Birth
 from proxy.store.finished import Numbered
 from proxy.store.operations import Asked, Beat, Check, Hold, Operation, Refusal, Release, packed
 from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
@@ -46,7 +47,9 @@ def _nothing(*_: object) -> None:
 class OrderedConnection:
     """Keeps what it was given until the store has it, in order."""
 
-    def __init__(self, address: Address, writer: str, timeout: float, pending: Pending) -> None:
+    def __init__(
+        self, address: Address, writer: str, timeout: float, pending: Pending, birth: Birth | None = None
+    ) -> None:
         self.pending = pending
         self.on_stored: Callable[[Stored], object] = _nothing
         """Called with what the store has of this writer, before it is mended."""
@@ -58,6 +61,7 @@ class OrderedConnection:
         """Grows with each connection."""
         self._address = address
         self._writer = writer
+        self._birth = birth
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -205,6 +209,8 @@ class OrderedConnection:
     async def _take_over(self, wire: Wire) -> str:
         """From here on only this connection writes for this writer: what is read now stays true."""
         name, token = keys.writer(self._writer), secrets.token_hex(8)
+        if self._birth is not None:
+            await self._birth.look(wire)
         await wire.call("SADD", keys.WRITERS, self._writer)
         await wire.call("HSET", name, "token", token, "host", gethostname())
         await wire.call("HINCRBY", name, "beat", 1)

@@ -13,7 +13,7 @@ from proxy.admission import NEAR, Admission, Learned, Rules, mint_entry_id
 from proxy.budgets import ANONYMOUS, Account, BudgetBook, Owner, budget_from
 from proxy.config import BudgetConfig, Config
 from proxy.denials import Denied
-from proxy.errors import StoreAway
+from proxy.errors import StoreAway, StoreWiped
 from proxy.ledger import LedgerEntry, Moved, Opened, presumed
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store
@@ -30,6 +30,7 @@ class FakeStore:
 
     refusal: Refusal | None = None
     away: bool = False
+    is_wiped: bool = False
     held: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
     later: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
@@ -38,7 +39,7 @@ class FakeStore:
 
     async def hold(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
         if self.away:
-            raise StoreAway("away")
+            raise StoreWiped("wiped") if self.is_wiped else StoreAway("away")
         self.asked.append((opened.nanos, times))
         if self.left is not None:
             limit = accounts[0].budget.limit
@@ -52,7 +53,7 @@ class FakeStore:
 
     async def check(self, accounts: Sequence[Account]) -> Refusal | None:
         if self.away:
-            raise StoreAway("away")
+            raise StoreWiped("wiped") if self.is_wiped else StoreAway("away")
         self.checked += [account.budget.name for account in accounts]
         return self.refusal
 
@@ -218,6 +219,20 @@ async def test_with_the_store_away_only_a_strict_budget_stands_in_the_way() -> N
         with pytest.raises(Denied) as denied:
             await attempt
         assert (denied.value.reason, denied.value.budget) == ("store_unavailable", "strict")
+
+
+async def test_under_a_store_that_was_wiped_every_refusing_budget_stands_in_the_way() -> None:
+    store = FakeStore(away=True, is_wiped=True)
+    lax = rules(budget("watch", on_exceed="alert"), budget("lax"))
+    for attempt in (
+        admission(store).admit(lax, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
+        admission(store).admit_unmetered(lax, "e1", ANONYMOUS, AT, spends=True),
+    ):
+        with pytest.raises(Denied, match="wiped") as denied:
+            await attempt
+        assert (denied.value.reason, denied.value.budget) == ("store_unavailable", "lax")
+    watched = rules(budget("watch", on_exceed="alert"))
+    await admission(store).admit(watched, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
 
 
 async def test_an_unmetered_request_is_checked_only_when_it_can_spend() -> None:

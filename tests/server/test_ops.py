@@ -12,6 +12,9 @@ from proxy.store import Standing
 
 
 class AwayStore:
+    is_wiped = True
+    set_aside = 2
+
     async def standings(self, _book: BudgetBook, _at: datetime) -> list[Standing]:
         return []
 
@@ -33,4 +36,6 @@ async def test_a_file_that_is_being_made_does_not_break_a_scrape(tmp_path: Path)
     assert response.status == 200
     assert isinstance(response.body, bytes)
     assert b"taximeter_store_up 0.0" in response.body
+    assert b"taximeter_store_wiped 1.0" in response.body
+    assert b"taximeter_set_aside_entries 2.0" in response.body
     assert b"# TYPE taximeter_requests_total counter" in response.body

@@ -350,5 +350,5 @@ async def test_a_failing_script_stops_only_the_operation_that_makes_it_fail(
             store.settle(entry("poison" if number == 4 else f"e{number}", 10), [account()])
         await applied(store)
         assert await ids(store) == [f"e{number}" for number in range(10) if number != 4]
-        assert [found.id for found in store.set_aside] == ["poison"]
+        assert [found.id for found in store._pending.set_aside] == ["poison"]
         assert await store.hold(opened("h", 1), [account()]) is None

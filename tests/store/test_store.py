@@ -210,7 +210,7 @@ async def test_text_that_is_no_text_loses_no_charge(store: Store) -> None:
     await applied(store)
     assert [found.client_request_id async for found in store.read_ledger()] == ["a?b"]
     assert await standing(store, account()) == (70, 0)
-    assert store.set_aside == []
+    assert store.set_aside == 0
 
 
 async def test_keys_of_a_period_expire_90_days_after_it_and_totals_never(store: Store, raw: redis.Redis) -> None:
@@ -343,7 +343,7 @@ async def test_what_is_rejected_for_ever_is_set_aside_and_blocks_nothing(store: 
     for number in range(4):
         store.settle(entry(f"e{number}", 10), [budget, broken] if number == 2 else [budget])
     await applied(store)
-    assert [found.id for found in store.set_aside] == ["e2"]
+    assert [found.id for found in store._pending.set_aside] == ["e2"]
     assert [found.id async for found in store.read_ledger()] == ["e0", "e1", "e3"]
     assert await standing(store, budget) == (30, 0)
     assert store.waiting == 0
@@ -361,7 +361,7 @@ async def test_a_key_of_another_type_changes_nothing_by_half(store: Store, raw: 
     await applied(store)
     ledger = [found.id async for found in store.read_ledger()]
     assert (await standing(store, budget))[0] == 10 * len(ledger)
-    assert len(ledger) + len(store.set_aside) == 3
+    assert len(ledger) + store.set_aside == 3
 
 
 async def test_no_sum_wraps_around(store: Store, raw: redis.Redis) -> None:
@@ -373,7 +373,7 @@ async def test_no_sum_wraps_around(store: Store, raw: redis.Redis) -> None:
     store.settle(entry("e3", 10**17), [budget])
     await applied(store)
     assert raw.get("{taximeter}:committed:" + budget.key) == "9200000000000000001"
-    assert {found.id for found in store.set_aside} == {"e2", "e3"}
+    assert {found.id for found in store._pending.set_aside} == {"e2", "e3"}
 
 
 async def test_the_script_is_loaded_again_when_the_server_forgot_it(store: Store, raw: redis.Redis) -> None:
