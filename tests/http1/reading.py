@@ -51,7 +51,7 @@ def pieces_of(raw: bytes, size: int) -> list[bytes]:
 
 
 def read(pieces: Sequence[bytes], *, answers: bool = False) -> Read:
-    """Requests (or answers to GETs), fed piece by piece. Stops at what is refused."""
+    """Requests (or the answer to a GET, with what comes before it), fed piece by piece. Stops at what is refused."""
     found = Read()
     try:
         for message in _messages(pieces, answers=answers):
@@ -87,6 +87,8 @@ def _messages(pieces: Sequence[bytes], *, answers: bool) -> Iterator[Message]:
                 if body.done:
                     message.is_whole = True
                     body = None
+                    if message.status >= 200:
+                        return
                 continue
             assert message is not None
             message.body += body.feed(data)
@@ -94,3 +96,5 @@ def _messages(pieces: Sequence[bytes], *, answers: bool) -> Iterator[Message]:
             if body.done:
                 message.is_whole = True
                 data, body = body.rest, None
+                if answers:
+                    return
