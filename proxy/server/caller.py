@@ -3,6 +3,7 @@
 A taximeter key (`tm-…`) names its owner in the store; any other key stays its caller's own affair and is only hashed.
 """
 
+import asyncio
 import hmac
 import re
 import time
@@ -89,6 +90,7 @@ class Callers:
         self._store = store
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by the id of a key, which is no secret
+        self._asking: dict[str, asyncio.Future[CallerKey | None]] = {}  # by digest: look-ups under way
         self._revision: bytes | None = None
         self._looked_at = float("-inf")
 
@@ -123,13 +125,32 @@ class Callers:
             counts_from = max(known.at, self._looked_at) if known.revision == self._revision else known.at
             if known.revision == self._revision and now - counts_from < FRESH_SECONDS:
                 return known.key
-        revision = self._revision  # from before the question: a change meanwhile makes the answer old
         try:
-            key = await self._store.find_key(digest)
+            return await self._ask(digest, now)
         except StoreAway:
             if known is not None and known.key is not None and now - counts_from < GRACE_SECONDS:
                 return known.key
             raise replies.store_unavailable("this taximeter key cannot be checked: the store is away") from None
+
+    async def _ask(self, digest: str, now: float) -> CallerKey | None:
+        """Ask the store and remember the answer: once for all who come with the same key meanwhile."""
+        while (asked := self._asking.get(digest)) is not None:
+            await asyncio.wait([asked])
+            if not asked.cancelled():  # else who asked has left, and the next one asks
+                return asked.result()
+        revision = self._revision  # from before the question: a change meanwhile makes the answer old
+        asked = self._asking[digest] = asyncio.get_running_loop().create_future()
+        try:
+            key = await self._store.find_key(digest)
+        except StoreAway as error:
+            asked.set_exception(error)
+            asked.exception()  # seen: perhaps nobody else waits
+            raise
+        else:
+            asked.set_result(key)
+        finally:
+            asked.cancel()  # without effect where there is an answer
+            del self._asking[digest]
         self._known[digest[:ID_DIGITS]] = _Known(digest, key, now, revision)
         self._known.move_to_end(digest[:ID_DIGITS])
         if len(self._known) > MAX_CACHED:

@@ -1,5 +1,6 @@
 """A key becomes an owner; a taximeter key is looked up, remembered for seconds, and good for what it was made for."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import cast
 
@@ -213,3 +214,55 @@ async def test_require_key_turns_everybody_else_away() -> None:
         with pytest.raises(Refused) as refused:
             await callers(KeyStore()).identify(headers, "chat/completions", require_key=True, now=0.0)
         assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
+
+
+class SlowKeyStore(KeyStore):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def find_key(self, digest: str) -> CallerKey | None:
+        await self.answers.wait()
+        return await super().find_key(digest)
+
+
+async def test_who_comes_with_the_same_key_meanwhile_shares_the_look_up() -> None:
+    store = SlowKeyStore()
+    known = callers(store)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(identify(known, 0.0)) for _ in range(50)]
+        await asyncio.sleep(0)
+        store.answers.set()
+
+    assert {task.result().owner.name for task in tasks} == {"acme"}
+    assert store.asked == 1
+
+
+async def test_who_shares_a_look_up_shares_its_failure() -> None:
+    store = SlowKeyStore()
+    store.away = True
+    known = callers(store)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(refusal(known, 0.0)) for _ in range(50)]
+        await asyncio.sleep(0)
+        store.answers.set()
+
+    assert {task.result().status for task in tasks} == {503}
+    assert store.asked == 1
+
+
+async def test_who_leaves_hands_the_look_up_on() -> None:
+    store = SlowKeyStore()
+    known = callers(store)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(identify(known, 0.0))
+        second = group.create_task(identify(known, 0.0))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        store.answers.set()
+
+    assert second.result().owner.name == "acme"
+    assert not known._asking
