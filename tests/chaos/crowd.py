@@ -23,14 +23,15 @@ class BrokenOffError(Exception):
 class Line:
     """A client's connection, kept alive. It reads just enough HTTP to know where a reply ends."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+        self.port = port
         self._reader = reader
         self._writer = writer
         self.status = 0
 
     @classmethod
     async def to(cls, port: int) -> "Line":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        return cls(*await asyncio.open_connection("127.0.0.1", port), port)
 
     async def send(self, request_id: str, body: bytes, key: str) -> None:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: taximeter\r\nauthorization: Bearer {key}\r\n"
@@ -80,6 +81,8 @@ class Crowd:
     faults: Sequence[str] = FAULTS
     leavers: bool = True
     outcomes: Counter[str] = field(default_factory=Counter)
+    notes: list[dict[str, object]] = field(default_factory=list)
+    """Of each attempt that was sent, for who has to find out what became of it."""
     _number: int = 0
 
     async def run(self, seconds: float) -> None:
@@ -138,12 +141,16 @@ class Crowd:
         }
         if stream and chance.random() < 0.5:
             body["stream_options"] = {"include_usage": True}
+        note = {"id": f"chaos-{self.seed}-{self._number}", "at": time.monotonic(), "to": line.port, "stream": stream}
+        note |= {"leaves": leaves, "fault": fault, "status": None, "entry": None}
+        self.notes.append(note)
         await line.send(f"chaos-{self.seed}-{self._number}", json.dumps(body).encode(), key)
         if leaves in ("sent", "waiting"):
             await asyncio.sleep(0 if leaves == "sent" else chance.uniform(0, 0.3))
             self.outcomes["left"] += 1
             return False
         headers = await line.head()
+        note |= {"status": line.status, "entry": headers.get("x-taximeter-entry")}
         if leaves:
             if leaves == "middle" and stream and line.status == 200:
                 await line.body(headers, chance.randrange(1, 5))

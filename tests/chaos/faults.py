@@ -14,6 +14,8 @@ from tests.chaos.programs import Program, Proxy, state_of
 from tests.chaos.town import Town
 
 HEAL_SECONDS = 30.0
+LONG_SECONDS = 60.0
+"""Longer than the 45 s after which a writer that does not beat is taken for dead by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Done:
     """A fault that happened. `proof` is what only it can have changed."""
 
     kind: str
+    at: float
+    """On the machine's monotonic clock, as in the upstream's books."""
     seconds: float
     proof: str
 
@@ -52,12 +56,26 @@ class Faults:
             "upstream cut": self.upstream_cut,
         }
 
+    def long_kinds(self) -> dict[str, Callable[[], Awaitable[str | None]]]:
+        return {
+            "worker forgotten": self.worker_forgotten,
+            "proxy absent": self.proxy_absent,
+        }
+
     async def run(self, seconds: float) -> None:
         """Every kind comes once before one comes again. Whatever was broken is whole again at the end."""
         until = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
             for _ in range(2):
                 group.create_task(self._hand(until))
+            if seconds > 3 * LONG_SECONDS and not self.only:
+                group.create_task(self._long())
+
+    async def _long(self) -> None:
+        """Mistaken for dead by the sweeper: a worker that then goes on, and a proxy that then starts again."""
+        for kind in ("worker forgotten", "proxy absent"):
+            await asyncio.sleep(LONG_SECONDS / 4)
+            await self.commit(kind)
 
     async def _hand(self, until: float) -> None:
         kinds = [kind for kind in sorted(self.kinds()) if kind.startswith(tuple(self.only.split(",")))]
@@ -70,9 +88,9 @@ class Faults:
 
     async def commit(self, kind: str) -> None:
         begun = time.monotonic()
-        proof = await self.kinds()[kind]()
+        proof = await (self.kinds() | self.long_kinds())[kind]()
         if proof is not None:
-            self.done.append(Done(kind, time.monotonic() - begun, proof))
+            self.done.append(Done(kind, begun, time.monotonic() - begun, proof))
 
     # ---- proxies and their workers
 
@@ -107,6 +125,16 @@ class Faults:
         proxy = self.chance.choice(self.town.proxies)
         async with self._busy[proxy.directory.name]:
             return await self._stopped(proxy.members())
+
+    async def worker_forgotten(self) -> str | None:
+        proxy = self.town.proxies[1]
+        async with self._busy[proxy.directory.name]:
+            return await self._stopped([self.chance.choice(proxy.workers())], LONG_SECONDS)
+
+    async def proxy_absent(self) -> str | None:
+        proxy = self.town.proxies[0]
+        async with self._busy[proxy.directory.name]:
+            return await self._killed(proxy, LONG_SECONDS)
 
     # ---- store
 
@@ -153,19 +181,19 @@ class Faults:
 
     # ---- ways
 
-    async def _killed(self, program: Program) -> str:
+    async def _killed(self, program: Program, seconds: float | None = None) -> str:
         before = program.pid
         await program.kill()
-        await asyncio.sleep(self.chance.uniform(0, 2))
+        await asyncio.sleep(self.chance.uniform(0, 2) if seconds is None else seconds)
         await program.start()
         return f"pid {before} → {program.pid}"
 
-    async def _stopped(self, pids: Sequence[int]) -> str:
-        """SIGSTOP for up to three seconds."""
+    async def _stopped(self, pids: Sequence[int], seconds: float | None = None) -> str:
+        """SIGSTOP, for up to three seconds if nobody says how long."""
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(self.chance.uniform(0.2, 3))
+            await asyncio.sleep(self.chance.uniform(0.2, 3) if seconds is None else seconds)
             states = "".join(state_of(pid) for pid in pids)
         finally:
             for pid in pids:

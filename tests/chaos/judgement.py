@@ -61,6 +61,8 @@ class Verdict:
     requests: int = 0
     """Requests that reached the upstream, by its own books."""
     entries: int = 0
+    corrected: int = 0
+    """Entries that were presumed by somebody else and corrected, or taken back, by who knew better."""
     statuses: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     """Read by the upstream, and without a current entry."""
@@ -68,8 +70,8 @@ class Verdict:
     """More current entries than the upstream has read requests of this id."""
     repeated: list[str] = field(default_factory=list)
     """Read more than once by the upstream for one attempt of the client."""
-    never_read: Counter[str] = field(default_factory=Counter)
-    """Entries of what the upstream never read whole, by status: where nobody lived to know, presumed."""
+    never_read: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Entries of what the upstream never read whole, by status and reason: where nobody can know, presumed."""
     wrong: list[str] = field(default_factory=list)
     """Reported entries whose usage is not the upstream's."""
 
@@ -82,16 +84,18 @@ class Verdict:
         ]
         return found + [
             f"{count} {status} entries of what the upstream never read"
-            for status, count in self.never_read.items()
+            for (status, _), count in self.never_read.items()
             if status != "presumed"
         ]
 
 
 def judge(truth: Truth, lines: Iterable[Line]) -> Verdict:
     by_client: defaultdict[str, list[Line]] = defaultdict(list)
+    lines = list(lines)
     for line in current_of(lines).values():
         by_client[line["client_request_id"]].append(line)
-    verdict = Verdict(requests=sum(truth.read.values()))
+    corrected = len({line["id"] for line in lines if line["line"] == "correction"})
+    verdict = Verdict(requests=sum(truth.read.values()), corrected=corrected)
     for each in truth.read.keys() | by_client.keys():
         read, entries = truth.read[each], by_client.get(each, [])
         verdict.entries += len(entries)
@@ -99,7 +103,7 @@ def judge(truth: Truth, lines: Iterable[Line]) -> Verdict:
         if read > 1:
             verdict.repeated.append(each)
         if not read:
-            verdict.never_read.update(entry["status"] for entry in entries)
+            verdict.never_read.update((entry["status"], entry["reason"] or "") for entry in entries)
         verdict.lost += [each] * max(0, read - len(entries))
         verdict.double += [each] * max(0, len(entries) - max(1, read))
         told = truth.usage.get(each)

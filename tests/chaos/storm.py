@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import json
 import random
 import sys
 import tempfile
@@ -35,7 +36,8 @@ class Outcome:
         kinds = Counter(done.kind for done in self.faults)
         proofs = {done.kind: done.proof for done in self.faults}
         lines = [
-            f"seed {self.seed}: {verdict.requests} requests reached the upstream, {verdict.entries} entries",
+            f"seed {self.seed}: {verdict.requests} requests reached the upstream",
+            f"{verdict.entries} entries, {verdict.corrected} of them corrected",
             f"clients saw: {dict(sorted(self.clients.items()))}",
             *(f"  {number:3} {kind:22} the last: {proofs[kind]}" for kind, number in sorted(kinds.items())),
             f"quiet after {self.quiet_seconds:.1f} s",
@@ -43,7 +45,9 @@ class Outcome:
                 f"{status} {verdict.statuses[status]}" for status in ("reported", "estimated", "presumed", "failed")
             )
             + f" unpriced {verdict.statuses['unpriced']} lost {len(verdict.lost)} double {len(verdict.double)}"
-            + f" presumed though never read {verdict.never_read['presumed']} repeated {len(verdict.repeated)}",
+            + f" repeated {len(verdict.repeated)}",
+            "presumed though the upstream never read them, by reason: "
+            + str({reason: number for (_, reason), number in sorted(verdict.never_read.items())}),
             *(f"FINDING {finding}" for finding in self.findings),
         ]
         return "\n".join(lines)
@@ -59,6 +63,9 @@ async def storm(directory: Path, seconds: float, seed: int, only: str = "") -> O
             group.create_task(faults.run(seconds))
         begun = time.monotonic()
         lines = await place.quiet(QUIET_SECONDS)
+        (directory / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (directory / "clients.jsonl").write_text("".join(json.dumps(note) + "\n" for note in crowd.notes))
+        (directory / "faults.txt").write_text("".join(f"{done}\n" for done in faults.done))
         quiet_seconds = time.monotonic() - begun
         verdict = judge(Truth.of(place.upstream.books), lines)
         findings = verdict.findings + await _after(place)
