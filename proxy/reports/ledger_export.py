@@ -4,7 +4,6 @@ import contextlib
 import csv
 import importlib
 import io
-import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ ROWS_A_GROUP = 10_000  # of a Parquet file: what is kept in memory
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TIMES = ("at", "applied_at")
 _NEVER_FORMULAS = frozenset((*_TIMES, "cost_usd"))
+_KNOWN_KINDS = frozenset(KINDS)
 _COLUMNS = tuple(
     column for name in FIELDS for column in ([f"usage_{kind}" for kind in KINDS] if name == "usage" else [name])
 )
@@ -67,12 +67,15 @@ class Csv:
         self._rows.writerow(_COLUMNS)
 
     def add(self, line: LedgerEntry, applied_at: datetime) -> None:
-        values = line_json(line, applied_at)
-        usage = values.pop("usage")
-        values |= {f"usage_{kind}": usage.get(kind, 0) for kind in KINDS}
-        if unknown := usage.keys() - set(KINDS):
+        if unknown := line.usage.keys() - _KNOWN_KINDS:
             raise TaximeterError(f"{line.id}: --format csv has no column for {min(unknown)}; use jsonl")
-        self._rows.writerow([_cell(name, values[name]) for name in _COLUMNS])
+        row: list[object] = []
+        for name, value in line_json(line, applied_at).items():
+            if name == "usage":
+                row += [line.usage.get(kind, 0) for kind in KINDS]
+            else:
+                row.append(_cell(name, value))
+        self._rows.writerow(row)
 
     def end(self) -> None:
         self._text.detach()
@@ -160,7 +163,7 @@ def _cell(name: str, value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return json.dumps(value)
+        return _json(value).decode()
     if isinstance(value, str) and name not in _NEVER_FORMULAS and value.startswith(_FORMULA):
         return "'" + value
     return value

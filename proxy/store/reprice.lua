@@ -38,54 +38,57 @@ end
 local this, before, answered = ARGV[6], unpack(redis.call('HMGET', state, 'number', 'answers'))
 if this == before then return cmsgpack.unpack(answered) end
 
--- Fails before anything is written where a number that will change is none, or has no room.
+-- Every key is looked at before the first write: what is no number, has no room, or has left with a moving slot of a
+-- cluster, fails here.
+local there = {} -- accounts that have not expired
 local function check(name, value)
   if value and (not value:find('^%-?%d+$') or #value >= CEILING) then
     error({ err = 'WRONG ' .. name .. ' is no number, or has no room' })
   end
+  return value
 end
-local function check_charge(charge)
+local function look(charge)
   for _, account in ipairs(charge[2]) do
-    check(COMMITTED .. account[1], redis.call('GET', COMMITTED .. account[1]))
+    local name = COMMITTED .. account[1]
+    if there[name] == nil then there[name] = check(name, redis.call('GET', name)) and true end
   end
   for i = 1, #charge[6], 2 do
     check(SUMS .. charge[4], redis.call('HGET', SUMS .. charge[4], charge[5] .. charge[6][i]))
   end
 end
+local corrections = cmsgpack.unpack(ARGV[7])
+local prefixes = {} -- what stands before the charge that takes a presumed entry back; false: it was told meanwhile
+redis.call('XLEN', ledger)
+for i, correction in ipairs(corrections) do
+  local reversal, replacement, remembered, _, is_parked = unpack(correction)
+  look(reversal)
+  look(replacement)
+  prefixes[i] = ''
+  if remembered ~= '' then
+    local value = redis.call('HGET', remembered, reversal[1])
+    if is_parked == 1 then prefixes[i] = value and value:match('^.-\n!') or false end
+    if not value then prefixes[i] = false end
+  end
+end
+
 local function write(charge)
   for _, account in ipairs(charge[2]) do
     local name = COMMITTED .. account[1]
-    -- An account that has expired stays away.
-    if redis.call('EXISTS', name) == 1 then redis.call('INCRBY', name, charge[3]) end
+    if there[name] then redis.call('INCRBY', name, charge[3]) end
   end
   for i = 1, #charge[6], 2 do
     redis.call('HINCRBY', SUMS .. charge[4], charge[5] .. charge[6][i], charge[6][i + 1])
   end
   redis.call('XADD', ledger, '*', 'e', charge[7])
 end
-
-local corrections = cmsgpack.unpack(ARGV[7])
-redis.call('XLEN', ledger) -- fails where the key is no stream
-for _, correction in ipairs(corrections) do
-  check_charge(correction[1])
-  check_charge(correction[2])
-end
-
 local answers = {}
 for i, correction in ipairs(corrections) do
-  local reversal, replacement, remembered, next_reversal = unpack(correction)
-  local id = reversal[1]
-  local prefix
-  if remembered ~= '' then
-    local value = redis.call('HGET', remembered, id)
-    prefix = value and (correction[5] == 1 and value:match('^.-\n!') or correction[5] == 0 and '')
-  end
-  if remembered ~= '' and not prefix then
-    answers[i] = 0
-  else
+  local reversal, replacement, remembered, back = unpack(correction)
+  answers[i] = 0
+  if prefixes[i] then
     write(reversal)
     write(replacement)
-    if prefix then redis.call('HSET', remembered, id, prefix .. cmsgpack.pack(next_reversal)) end
+    if remembered ~= '' then redis.call('HSET', remembered, reversal[1], prefixes[i] .. cmsgpack.pack(back)) end
     answers[i] = 1
   end
 end

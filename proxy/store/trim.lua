@@ -21,17 +21,22 @@ local accounts, days = unpack(cmsgpack.unpack(ARGV[8]))
 local function check(name, value)
   if value and not value:find('^%-?%d+$') then error({ err = 'WRONG ' .. name .. ' is not a number' }) end
 end
-for i = 1, #accounts, 2 do check(ACCOUNTS .. accounts[i], redis.call('GET', ACCOUNTS .. accounts[i])) end
+-- Every key is looked at before the first write: what a moving slot of a cluster has no more fails here.
+local expires_at = {}
+redis.call('EXISTS', trimmed)
+for i = 1, #accounts, 2 do
+  check(ACCOUNTS .. accounts[i], redis.call('GET', ACCOUNTS .. accounts[i]))
+  expires_at[i] = redis.call('EXPIRETIME', COMMITTED .. accounts[i])
+end
 for i = 1, #days, 2 do
   local name, fields = SUMS .. days[i], days[i + 1]
   for j = 1, #fields, 2 do check(name, redis.call('HGET', name, fields[j])) end
 end
 
 for i = 1, #accounts, 2 do
-  local expires_at = redis.call('EXPIRETIME', COMMITTED .. accounts[i])
-  if expires_at ~= -2 then -- an account that has expired has no sum to be checked any more
+  if expires_at[i] ~= -2 then -- an account that has expired has no sum to be checked any more
     redis.call('INCRBY', ACCOUNTS .. accounts[i], accounts[i + 1])
-    if expires_at >= 0 then redis.call('EXPIREAT', ACCOUNTS .. accounts[i], string.format('%.0f', expires_at)) end
+    if expires_at[i] >= 0 then redis.call('EXPIREAT', ACCOUNTS .. accounts[i], string.format('%.0f', expires_at[i])) end
   end
 end
 for i = 1, #days, 2 do

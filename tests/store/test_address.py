@@ -5,18 +5,26 @@ import contextlib
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 from redis.exceptions import TryAgainError
 
 from proxy.errors import StoreAway, StoreRefused
+from proxy.ledger.entry import Moved
 from proxy.store import Store, keys
 from proxy.store.address import Address
+from proxy.store.ledger import Ledger
+from proxy.store.ledger_reprice import Repricer, current_entries
+from proxy.store.ledger_trim import trim
+from proxy.store.verify import verify
 from tests.store.calling import Caller, charge, standing
-from tests.store.cases import account, entry, opened
+from tests.store.cases import AT, account, entry, opened
 from tests.store.conftest import applied, eventually
+from tests.store.reading import open_reads
 from tests.store.servers import KINDS, Server, binary_of
 
 
@@ -150,6 +158,26 @@ async def test_a_cluster_opens_at_once_from_any_seed(cluster: list[Server]) -> N
     async with await Store.open(f"redis+cluster://127.0.0.1:{cluster[0].port}", writer="w", timeout=2) as store:
         assert await store.hold(opened("e1", 10), [account()]) is None
         assert await store.list_keys() == []
+
+
+async def test_the_ledger_of_a_cluster_is_repriced_trimmed_and_verified(cluster: list[Server]) -> None:
+    url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
+    each = account(owner="acme")
+    async with await Store.open(url, writer="w", timeout=2) as store, open_reads(url) as reads:
+        for number in range(5):
+            moved = (Moved(each.budget.name, each.key, 7),)
+            store.settle(entry(f"e{number}", 7, moved=moved), [each])
+        await applied(store)
+        repricer = Repricer(reads)
+        await repricer.begin({"action": "reprice"})
+        async for entries in current_entries(Ledger(reads), AT - timedelta(days=1), None):
+            again = (Moved(each.budget.name, each.key, 9),)
+            changes = [(old, msgspec.structs.replace(old, cost_nanos=9, moved=again)) for old in entries]
+            assert await repricer.apply(changes) == [True] * 5
+        await repricer.end({"action": "reprice done"})
+        assert await trim(reads, keep=timedelta(days=1), most=4) == 11
+        assert (await verify(reads)).difference is None
+        assert [found.spent for found in await store.read_accounts([each])] == [45]
 
 
 async def test_a_plain_url_to_a_cluster_is_refused_with_the_mend(cluster: list[Server]) -> None:
