@@ -69,6 +69,7 @@ class Settlement:
             id=admitted.entry_id,
             at=utc_text(admitted.at),
             owner=admitted.owner.name,
+            identity=None if admitted.owner.identity == admitted.owner.name else admitted.owner.identity,
             endpoint=endpoint,
             asked_model=admitted.asked_model,
             served_model=served,

@@ -29,6 +29,8 @@ class Budget:
     alert_at: tuple[Decimal, ...] = (Decimal("0.8"), Decimal(1))
     on_exceed: Literal["refuse", "alert"] = "refuse"
     on_store_loss: Literal["allow", "refuse"] = "allow"
+    backfill: bool = False
+    """Lines of the ledger's running period that do not name it count for it too."""
 
     @property
     def refuses(self) -> bool:
@@ -50,4 +52,5 @@ def budget_from(record: BudgetConfig) -> Budget:
         alert_at=record.alert_at,
         on_exceed=record.on_exceed,
         on_store_loss=record.on_store_loss,
+        backfill=record.backfill,
     )

@@ -1,6 +1,7 @@
 """What runs by the clock, on one instance at a time: each job under its own lease in the store.
 
 runner   runs jobs while their leases hold
+backfill counts the ledger's lines for budgets that came later
 notify   tells of thresholds; `webhook` sends
 lease    a lease that is kept, and said to be lost in time
 sweeper  the dead writers' holds become presumed entries

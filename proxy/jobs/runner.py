@@ -37,8 +37,11 @@ async def run_jobs(
 async def _keep(store: Store, job: Job, lease_seconds: float, look_seconds: float) -> None:
     ours = Lease(store, job.name, lease_seconds)
     while True:
-        if await _taken(ours):
-            await _while_ours(ours, job)
+        try:
+            if await _taken(ours):
+                await _while_ours(ours, job)
+        except Exception:
+            log.exception("internal fault around job %s: its lease is asked for again", job.name)
         await asyncio.sleep(look_seconds)
 
 

@@ -33,6 +33,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """1, or -1 for a reversal: then usage, cost and moved are negative too."""
     at: str
     owner: str
+    identity: str | None = None
+    """The owner's identity where it is more than the name that is shown (`key-` and 8 of 64 digits)."""
     endpoint: str
     asked_model: str | None
     served_model: str | None

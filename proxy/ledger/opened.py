@@ -55,6 +55,7 @@ def presumed(opened: Opened, reason: str, *, writer: str | None = None) -> Ledge
         id=opened.id,
         at=opened.at,
         owner=opened.owner,
+        identity=None if opened.identity == opened.owner else opened.identity,
         endpoint=opened.endpoint,
         asked_model=opened.asked_model,
         served_model=opened.model,

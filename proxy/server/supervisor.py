@@ -11,16 +11,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from proxy.budgets import Raises
+from proxy.budgets import BudgetBook, Raises
 from proxy.config import Config, changes
 from proxy.data_dir import DataDir
 from proxy.errors import StoreRefused, TaximeterError, UsageError
 from proxy.jobs import Job, run_jobs
+from proxy.jobs.backfill import Backfill
 from proxy.jobs.notify import Notify
 from proxy.jobs.sweeper import Sweeper
 from proxy.jobs.trim import Trim
@@ -192,8 +194,16 @@ class Supervisor:
         return [
             Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries),
             Sweeper(Sweeping(self._store_url, self._presumed)),
+            Backfill(self.store, self.book),
             *(Notify(self.store, self.book, receiver) for receiver in config.notify),
         ]
+
+    async def _refuse_trimmed(self, book: BudgetBook) -> None:
+        """Raise StoreError when a backfill that would begin now cannot be exact, or nobody can say."""
+        known = {(budget.name, budget.period) for budget in self.book.budgets if budget.backfill}
+        for budget in book.budgets:
+            if budget.backfill and (budget.name, budget.period) not in known:
+                await self.store.refuse_trimmed(budget, book.period(budget, datetime.now(UTC)))
 
     def _presumed(self, entry: LedgerEntry) -> None:
         log.info("the cost of %s is presumed: %s", entry.id, entry.reason)
@@ -245,6 +255,7 @@ class Supervisor:
             config = self._reload()
             self._looked = look(config.rate_files)
             rules = await asyncio.to_thread(build_rules, config)
+            await self._refuse_trimmed(rules.book)
         except (TaximeterError, CatalogueError) as error:
             return Outcome(problem=f"nothing was changed: {error}")
         before = self._config

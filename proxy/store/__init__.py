@@ -19,6 +19,7 @@ ledger_reprice  corrections, in batches (reprice.lua)
 verify       adds everything up again, while the store goes on working (cut.lua)
 caller_keys  taximeter's own keys, hashed
 raises       limits that are raised for a time, and the audit stream
+backfill     counts the ledger's lines for a budget that came later
 told         what was told of thresholds
 leases       what one process at a time may do
 keys         the names of all keys

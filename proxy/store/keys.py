@@ -56,6 +56,8 @@ REPRICE = PREFIX + "reprice"
 """Hash: `token` of whoever re-prices the ledger now, `number` of the last batch. Ends by itself."""
 AUDIT = PREFIX + "audit"
 """Stream, field `e`: what somebody changed, as JSON: `at`, `who`, `action`, and what belongs to the action."""
+BACKFILLED = PREFIX + "backfilled"
+"""Hash: series of a budget with backfill → the place in the ledger up to which lines were counted for it."""
 OPENING = PREFIX + "opening"
 """Hash: account key → nanos that a new budget began with, from entries that do not name it."""
 

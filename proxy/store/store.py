@@ -8,7 +8,7 @@ from proxy.errors import StoreAway
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumRow
-from proxy.store import birth, caller_keys, keys, leases, ledger_trim, raises, told
+from proxy.store import backfill, birth, caller_keys, keys, leases, ledger_trim, raises, told
 from proxy.store.caller_keys import CallerKey
 from proxy.store.ledger import Ledger
 from proxy.store.reads import Standing
@@ -82,6 +82,17 @@ class Store(Writing):
     async def read_raises(self) -> list[Raise]:
         """All raised limits, those that have ended too."""
         return await raises.read(self._reads)
+
+    async def backfill(self, book: BudgetBook, budget: Budget, now: datetime) -> Nanos:
+        """Count for this budget of the book what the ledger has of its running period and was not counted yet.
+
+        Returns how much that was. Raises StoreRefused where some of it was trimmed.
+        """
+        return await backfill.count_on(self._reads, book, budget, now)
+
+    async def refuse_trimmed(self, budget: Budget, period: Period) -> None:
+        """Raise StoreRefused when a backfill of this budget would have to begin, and lines for it were trimmed."""
+        await backfill.refuse_trimmed(self._reads, budget, period)
 
     async def claim_told(self, account: Account, event: str, at: datetime) -> Told:
         """An event of this account that somebody is to be told of: claimed now, or as it was claimed before."""

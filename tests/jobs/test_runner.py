@@ -142,3 +142,21 @@ async def test_a_lease_is_given_up_only_by_its_holder_and_ends_by_itself(server:
         assert await theirs.take()
         await theirs.drop()
         assert await ours.take()
+
+
+async def test_a_fault_around_a_lease_ends_neither_this_job_nor_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [RuntimeError("below"), RuntimeError("again")]
+    take = Store.take_lease
+
+    async def taking(store: Store, name: str, holder: str, seconds: float) -> bool:
+        if name == "broken" and faults:
+            raise faults.pop()
+        return await take(store, name, holder, seconds)
+
+    monkeypatch.setattr(Store, "take_lease", taking)
+    broken, sound = Counting([], "broken", name="broken"), Counting([], "sound")
+    async with opened(server, "a") as store, running(store, broken, sound):
+        await until(lambda: broken.runs > 0 and sound.runs > 0)
+    assert caplog.text.count("internal fault around job broken") == 2

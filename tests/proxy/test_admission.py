@@ -120,6 +120,7 @@ async def test_what_is_kept_of_a_request_is_enough_to_charge_it() -> None:
         id="e1",
         at="2026-11-21T12:00:00.000Z",
         owner="key-abababab",
+        identity=OWNER.identity,
         endpoint="responses",
         asked_model="gpt-4o-mini",
         served_model="gpt-4o-mini",

@@ -152,3 +152,52 @@ async def test_what_is_no_raise_is_refused(start: Start, upstream: ScriptedUpstr
             assert done.returncode == 2
             assert reason in one_line(done.stderr)
         assert (await use(meter))["raised"] is None
+
+
+@pytest.mark.slow
+async def test_a_new_budget_with_backfill_counts_what_the_ledger_has(
+    tmp_path: Path, upstream: ScriptedUpstream, redis7: Redis7
+) -> None:
+    """Of two proxies only one knows the new budget; what passes through the other counts all the same, once."""
+    settings: dict[str, Any] = {"redis_url": redis7.url, "budget": [budget("1")]}
+    async with (
+        taximeter(tmp_path / "one", upstream.url, **settings) as one,
+        taximeter(tmp_path / "two", upstream.url, **settings) as two,
+        client() as http,
+    ):
+        await spend(http, one, 3)
+        new = {"name": "filled", "limit_usd": "1", "period": "month", "backfill": True}
+        said = await reload(one, budget("1"), new)
+        assert "budget filled: added, limit $1 a month; it counts from the ledger's entries of its period" in said
+        for meter in (two, one, two):
+            assert (await ask(http, meter)).status == 200
+        report = await one.report(requests=6)
+
+        deadline = time.monotonic() + 30
+        while (spent := await spent_of(one, "filled")) != report["total"]["cost_usd"]:
+            assert time.monotonic() < deadline, (spent, report["total"], one.log())
+            await asyncio.sleep(0.2)
+        done = await one.cli("ledger", "verify")
+        assert done.returncode == 0, done
+
+        trimmed = {"name": "late", "limit_usd": "1", "period": "total", "backfill": True}
+        await asyncio.to_thread(trim_one_line, redis7)
+        one.config.write_text(one.config.read_text() + to_toml({"budget": [trimmed]}))
+        done = await one.cli("budgets", "reload")
+        assert done.returncode == 2
+        assert 'nothing was changed: budget "late": backfill = true needs every ledger line' in one_line(done.stderr)
+
+
+async def spent_of(meter: Taximeter, name: str) -> str:
+    [found] = [each for each in (await meter.json("budgets"))["budgets"] if each["name"] == name]
+    spent: str = found["spent_usd"]
+    return spent
+
+
+def trim_one_line(redis7: Redis7) -> None:
+    """As the retention leaves it behind."""
+    import redis
+
+    with redis.Redis.from_url(redis7.url, decode_responses=True) as store:
+        lines: Any = store.xrange("{taximeter}:ledger", count=1)
+        store.hset("{taximeter}:trimmed", mapping={"place": lines[0][0], "lines": 1})
