@@ -146,10 +146,20 @@ local function hold(id, accounts, opened)
   return 0
 end
 
--- {2, id}: the request was never sent. Answers 0.
+-- {8, id}: what was presumed of this request was never sent. Answers 0.
+local function reverse(id)
+  local reversal = has_presumed and redis.call('HGET', presumed, id)
+  if not reversal then return 0 end
+  local back = cmsgpack.unpack(reversal)
+  write(back, checked(back), back[7], true)
+  redis.call('HDEL', presumed, id)
+  return 0
+end
+
+-- {2, id}: the request was never sent, whatever was presumed of it. Answers 0.
 local function release(id)
   drop(id)
-  return 0
+  return reverse(id)
 end
 
 -- {3, {{key}, …}}: answers {committed, held, …}; Python subtracts.
@@ -243,16 +253,6 @@ end
 local function beat()
   redis.call('HINCRBY', writer, 'beat', 1)
   redis.call('EXPIRE', writer, KEPT)
-  return 0
-end
-
--- {8, id}: what was presumed of this request was never sent. Answers 0.
-local function reverse(id)
-  local reversal = has_presumed and redis.call('HGET', presumed, id)
-  if not reversal then return 0 end
-  local back = cmsgpack.unpack(reversal)
-  write(back, checked(back), back[7], true)
-  redis.call('HDEL', presumed, id)
   return 0
 end
 

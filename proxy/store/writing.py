@@ -141,6 +141,8 @@ class Writing:
         assert self._durability is not None
         self._durability.look()
         self._moved.set()
+        if self._journal is not None and self._journal.is_failing:
+            self._journal.retry()  # at each beat at least: what waits for the disk must not wait for a request
 
     async def _settled(self, is_ready: Callable[[], bool]) -> None:
         """Until nothing is open, and everything is in the store for good."""

@@ -137,6 +137,20 @@ async def test_a_writer_that_lives_after_all_corrects_it(
     assert (standing(raw, BUDGET), sums(raw)["requests"]) == ((16, 0), 2)
 
 
+async def test_what_is_released_was_never_sent_whatever_was_presumed(
+    bench: Bench, writer: Store, server: Server, raw: redis.Redis
+) -> None:
+    """The sweep was not noticed: the writer has the place back before it releases."""
+    await begin(writer, "e1")
+    await bench.look_for(DEAD_SECONDS + LOOK_SECONDS)
+    await writer.hold(opened("e2", 40, BUDGET), [BUDGET])  # superseded: a new connection, and e1 is still open
+    assert lines_of(raw, "e1") == [("entry", 1, "presumed")]
+    writer.release("e1")
+    await applied(writer)
+    assert [each[:2] for each in lines_of(raw, "e1")] == [("entry", 1), ("correction", -1)]
+    assert standing(raw, BUDGET) == (40, 40)
+
+
 async def test_numbers_go_on_after_a_mistaken_sweep(
     bench: Bench,
     writer: Store,
