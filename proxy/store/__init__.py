@@ -24,6 +24,7 @@ told         what was told of thresholds
 leases       what one process at a time may do
 keys         the names of all keys
 embedded     the Valkey that starts with taximeter where no URL is given; `server` is the program
+damage       what becomes of its file where that does not load
 """
 
 from proxy.data_dir import DataDir

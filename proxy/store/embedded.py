@@ -10,13 +10,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from proxy.data_dir import DataDir, try_lock, write_over
 from proxy.errors import UsageError
+from proxy.store.damage import advice, torn_end
 from proxy.store.server import (
     LOOK_AGAIN,
     STARTS_WITHIN,
@@ -140,14 +141,28 @@ class EmbeddedStore:
             time.sleep(LOOK_AGAIN)
 
     def _started(self) -> str:
+        """The socket of a new server. Raises UsageError."""
+        directory = self._dir.made()
+        path, kept, log = socket_path(directory), directory / "store", directory / "store.log"
+        binary = server_binary()
+        try:
+            kept.mkdir(mode=0o700, exist_ok=True)
+            said = self._launched(binary, path, options(path, kept, log, cuts=False), log)
+            if said is not None and (torn := torn_end(kept, said)):
+                said = self._launched(binary, path, options(path, kept, log, cuts=True), log)
+                if said is None:
+                    torn.keep_what_was_cut()
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            raise UsageError(f"the embedded store {binary} cannot be started: {what}{error.strerror}") from None
+        if said is not None:
+            raise UsageError(f"the embedded store does not start: {advice(kept, said, binary) or said} (see {log})")
+        return path
+
+    def _launched(self, binary: str, path: str, arguments: Sequence[str], log: Path) -> str | None:
+        """Start the server and wait until it answers; else what it said last. Raises OSError."""
         if self._child is not None:
             self._child.wait()  # it has died: its lock was free
-        binary = server_binary()
-        directory = self._dir.made()
-        path = socket_path(directory)
-        kept = directory / "store"
-        kept.mkdir(mode=0o700, exist_ok=True)
-        log = directory / "store.log"
         server = self._dir.open_lock("store.server")
         try:
             fcntl.flock(server, fcntl.LOCK_EX)
@@ -156,7 +171,7 @@ class EmbeddedStore:
                 began = output.tell()
                 # It inherits the lock and holds it as long as it lives.
                 self._child = subprocess.Popen(  # noqa: S603 - our own binary, arguments as a list
-                    [binary, *options(path, kept, log)],
+                    [binary, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -165,18 +180,16 @@ class EmbeddedStore:
                     umask=0o077,
                 )
             write_over(server, f"{self._child.pid}\n{path}")
-        except OSError as error:
-            raise UsageError(f"the embedded store {binary} cannot be started: {error.strerror}") from None
         finally:
             os.close(server)
         child = self._child
         answer = wait_for_pong(path, lambda: child.poll() is not None, STARTS_WITHIN)
         if answer is True:
-            return path
+            return None
         if child.poll() is None:
             child.kill()
             child.wait()
-        raise UsageError(f"the embedded store does not start: {last_line(log, began) or answer} (see {log})")
+        return last_line(log, began) or str(answer)
 
     def _stop(self) -> None:
         """Ask the server to end, and wait. One that does not listen gets a signal; its file is append-only."""

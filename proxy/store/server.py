@@ -35,7 +35,8 @@ def server_binary() -> str:
     )
 
 
-def options(path: str, kept: Path, log: Path) -> Sequence[str]:
+def options(path: str, kept: Path, log: Path, *, cuts: bool) -> Sequence[str]:
+    """`cuts`: a file whose end was not written whole is cut there; else the server does not start with it."""
     values = {
         "port": "0",
         "unixsocket": path,
@@ -44,6 +45,7 @@ def options(path: str, kept: Path, log: Path) -> Sequence[str]:
         "logfile": str(log),
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "aof-load-truncated": "yes" if cuts else "no",
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
@@ -110,7 +112,7 @@ def ask(path: str, command: bytes) -> bytes:
 
 
 def last_line(log: Path, began: int) -> str:
-    """What the server said last since it was started."""
+    """What the server said last since its log was so long."""
     with log.open("rb") as lines:
         lines.seek(began)
         said = [line.strip() for line in lines.read().decode(errors="replace").splitlines()]

@@ -1,6 +1,7 @@
 """The embedded store: started by the first, shared, stopped by the last, found again, never two on one file."""
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -168,14 +169,74 @@ def test_a_server_that_was_killed_is_started_again_with_its_data(data_dir: Path)
     assert not server_runs(data_dir)
 
 
-def test_a_torn_append_only_file_is_mended(data_dir: Path) -> None:
+HALF = b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$10\r\nhal"
+
+
+def file_with_something(data_dir: Path) -> Path:
     with embedded_store(data_dir) as url, client(url) as asked:
         asked.set("kept", "yes")
-    [log] = list((data_dir / "store").rglob("*.incr.aof"))
-    with log.open("ab") as torn:
-        torn.write(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$10\r\nhal")
+        asked.set("length", "y" * 20)
+        asked.set("after", "yes")
+    [file] = list((data_dir / "store").rglob("*.incr.aof"))
+    return file
+
+
+@pytest.mark.parametrize("end", [HALF, HALF + bytes(5000), bytes(5000)], ids=["half", "half and zeros", "zeros"])
+def test_a_torn_end_is_cut_off_and_kept(end: bytes, data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a machine leaves it that has lost its power."""
+    file = file_with_something(data_dir)
+    whole = file.read_bytes()
+    file.write_bytes(whole + end)
     with embedded_store(data_dir) as url, client(url) as asked:
-        assert (asked.get("kept"), asked.get("x")) == ("yes", None)
+        assert (asked.get("after"), asked.get("x")) == ("yes", None)
+    [cut] = data_dir.glob("store-cut-*")
+    assert cut.read_bytes() == end
+    [said] = caplog.messages
+    assert f"the last {len(end)} bytes of" in said
+    assert str(cut) in said
+    with embedded_store(data_dir) as url, client(url) as asked:
+        assert asked.get("after") == "yes"
+    assert list(data_dir.glob("store-cut-*")) == [cut]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data.replace(b"$20", b"$2x"),
+        lambda data: data + b"nonsense\r\n",
+        lambda data: data.replace(b"*3", bytes(2), 1),
+    ],
+    ids=["a length", "the end", "a command"],
+)
+def test_a_damaged_file_is_left_as_it_is_and_said(spoil: Callable[[bytes], bytes], data_dir: Path) -> None:
+    file = file_with_something(data_dir)
+    damaged = spoil(file.read_bytes())
+    file.write_bytes(damaged)
+    with pytest.raises(UsageError) as refused, embedded_store(data_dir):
+        pass
+    said = str(refused.value)
+    assert file.read_bytes() == damaged
+    assert f"{file} is damaged, and nothing of it was thrown away: put a backup of" in said
+    assert "\n" not in said
+    # And the advice is good.
+    command = re.search(r"in bash: \((exec .*)\) \(see", said)
+    assert command is not None
+    subprocess.run(["bash", "-c", command[1]], input=b"y\n", check=True, stdout=subprocess.DEVNULL)
+    with embedded_store(data_dir) as url, client(url) as asked:
+        assert asked.ping()
+
+
+def test_a_length_that_swallows_the_rest_loses_nothing_unseen(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """For the server that is a torn end; what it cuts off is kept."""
+    file = file_with_something(data_dir)
+    damaged = file.read_bytes().replace(b"$20", b"$90")
+    file.write_bytes(damaged)
+    with embedded_store(data_dir) as url, client(url) as asked:
+        assert (asked.get("kept"), asked.get("after")) == ("yes", None)
+    [cut] = data_dir.glob("store-cut-*")
+    assert damaged.endswith(cut.read_bytes())
+    assert b"after" in cut.read_bytes()
+    assert len(caplog.messages) == 1
 
 
 def test_a_server_whose_socket_is_gone_is_replaced_when_nobody_uses_it(
