@@ -48,8 +48,8 @@ Adds budgets, holds and day sums up again from entries, from the sums of trimmed
 began with, while the store goes on working. Ends with exit code 1 at the first difference, and says which.""",
     "reprice": """\
 What the requests that began in a span of time cost on today's cards and [models] table, or with a card file over
-them; unpriced ones included. --apply writes corrections: budgets and sums move, nothing is edited, and a second
-run finds nothing to change. Budgets whose periods are no longer kept (90 days) do not move.""",
+them; unpriced ones included. --apply writes corrections: sums move, and the budgets that the entries moved (but those
+whose periods ended 90 days ago), nothing is edited, and a second run finds nothing to change.""",
     "audit": """\
 What people changed: budgets that were raised, stores that were acknowledged, entries that were re-priced.""",
 }

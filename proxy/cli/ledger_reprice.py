@@ -23,6 +23,8 @@ from proxy.store.reads import Reads
 from rates import load_catalogue
 from rates.money import usd_text
 
+PASSES = 3  # at most, while others correct the same entries
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -39,7 +41,8 @@ def reprice(
 ) -> Result:
     """Raises CatalogueError for a card file that is wrong; then nothing has changed."""
     catalogue = load_catalogue(config.rate_files, over=() if cards is None else (cards,))
-    repricing = Repricing(Rules(config, catalogue, BudgetBook(())), presumed=presumed)
+    rules = Rules(config, catalogue, BudgetBook(()))
+    repricing = Repricing(rules, presumed=presumed)
     # What ends later is priced with today's cards anyway, and the end of the span must not move while it is read.
     end = datetime.now(UTC) if until is None else until
 
@@ -53,11 +56,17 @@ def reprice(
         span = {"since": utc_text(since), "until": utc_text(end)}
         await repricer.begin(_audit("reprice", {**span, "cards": _named(cards), "presumed": presumed}))
         written = left = 0
-        async for entries in current_entries(ledger, since, end):
-            done = await repricer.apply(_corrections(repricing, entries))
-            written += sum(done)
-            left += len(done) - sum(done)
-            await repricer.stay()
+        for again in range(PASSES):
+            # What was corrected elsewhere meanwhile is looked at again; what is shown is the first look.
+            look = Repricing(rules, presumed=presumed) if again else repricing
+            left = 0
+            async for entries in current_entries(ledger, since, end):
+                done = await repricer.apply(_corrections(look, entries))
+                written += sum(done)
+                left += len(done) - sum(done)
+                await repricer.stay()
+            if not left:
+                break
         difference = usd_text(repricing.total.difference)
         await repricer.end(_audit("reprice done", {**span, "corrections": written, "difference_usd": difference}))
         return Result(repricing.in_order(), repricing.total, written, left)
@@ -81,7 +90,7 @@ def result_sheet(result: Result) -> Sheet:
     elif result.total.changed:
         notes.append("Nothing was written: --apply writes the corrections.")
     if result.left:
-        notes.append(f"{result.left:,} left: they were corrected elsewhere meanwhile, or may be. Run it again.")
+        notes.append(f"{result.left:,} left: they were corrected elsewhere meanwhile. Run it again.")
     return reprice_sheet(result.rows, result.total, notes)
 
 

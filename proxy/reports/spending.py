@@ -1,7 +1,8 @@
 """What was spent: day sums grouped by what the reader asks for.
 
-Invariants: every sum row lands in exactly one report row; rows add up to the total, in nanos; what no card prices
-is counted and never adds a cost, and a row of nothing else has no cost (None) rather than zero.
+Invariants: every sum row lands in exactly one report row, and one that corrections have emptied is not shown; rows add
+up to the total, in nanos; what no card prices is counted and never adds a cost, and a row of nothing else has no cost
+(None) rather than zero.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,13 @@ class Spending:
 
     def _ordered(self) -> list[tuple[str, int]]:
         place = {kind: position for position, kind in enumerate(KINDS)}
-        return sorted(self.quantities.items(), key=lambda pair: place.get(pair[0], len(place)))
+        used = [pair for pair in self.quantities.items() if pair[1]]
+        return sorted(used, key=lambda pair: place.get(pair[0], len(place)))
+
+    @property
+    def is_empty(self) -> bool:
+        """Corrections have taken back all that it ever had."""
+        return not (self.requests or self.priced_nanos or any(self.quantities.values()))
 
     def add(self, row: SumRow) -> None:
         self.requests += row.requests
@@ -114,7 +121,8 @@ def group(rows: Iterable[SumRow], by: Sequence[str], models: Mapping[str, str] |
             found[keys] = Spending(keys=dict(zip(by, keys, strict=True)))
         found[keys].add(row)
         total.add(row)
-    return Report(tuple(by), tuple(sorted(found.values(), key=lambda row: _order(row, by))), total)
+    shown = [each for each in found.values() if not each.is_empty]
+    return Report(tuple(by), tuple(sorted(shown, key=lambda each: _order(each, by))), total)
 
 
 def _traits(model: str) -> tuple[str | None, bool | None]:

@@ -158,3 +158,19 @@ def test_rows_add_up_to_the_total(rows: list[SumRow], by: list[str]) -> None:
     for kind in KINDS:
         assert report.total.tokens.get(kind, 0) == sum(found.tokens.get(kind, 0) for found in report.rows)
     assert len({tuple(found.keys.items()) for found in report.rows}) == len(report.rows)
+
+
+def test_what_corrections_have_emptied_is_not_shown() -> None:
+    """A deployment that had no price, and a reversal of it: the replacement stands under its model's name."""
+    rows = [
+        row("acme-classifier", status="unpriced", requests=0, input=0, output=0),
+        row("gpt-4o-mini", input=7, cached_input=0, nanos=1050),
+        row("gpt-4o-mini", status="presumed", requests=0, input=0, nanos=0),
+    ]
+
+    report = group(rows, ["model"])
+
+    assert [(each.keys["model"], each.tokens, each.cost_nanos) for each in report.rows] == [
+        ("gpt-4o-mini", {"input": 7}, 1050)
+    ]
+    assert (report.total.requests, report.total.cost_nanos) == (1, 1050)
