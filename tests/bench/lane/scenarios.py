@@ -66,7 +66,7 @@ class Size:
 
 FULL = Size(seconds=8, streams_seconds=10, open_streams=1000, idle_connections=10_000)
 QUICK = Size(seconds=3, streams_seconds=4, open_streams=300, idle_connections=2000, may_fail=0.05)
-TINY = Size(seconds=0.3, streams_seconds=0.3, open_streams=20, idle_connections=50, may_fail=1.0)
+TINY = Size(seconds=0.3, streams_seconds=0.3, open_streams=20, idle_connections=50, may_fail=0.3)
 
 
 @dataclass

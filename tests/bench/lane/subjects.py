@@ -245,8 +245,6 @@ def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Runni
     @contextmanager
     def start(place: Place) -> Iterator[Running]:
         env = {"OPENAI_API_KEY": "sk-bench"}
-        if place.ca is not None:
-            env["SSL_CERT_FILE"] = str(place.ca)
         prepared = prepare(
             place.directory,
             f"{place.upstream_url}/v1",
@@ -254,6 +252,7 @@ def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Runni
             provider="openai",
             workers=workers,
             budget=[{"name": "bench", "limit_usd": "1000000", "period": "month", "owner": "bench"}],
+            **({} if place.ca is None else {"upstream_ca_file": str(place.ca)}),
             **place.settings,
         )
         port, ops = (int(address.rpartition(":")[2]) for address in (prepared.listen, prepared.ops_listen))
