@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
+
+import pytest
 
 from proxy.metering import endpoint_of, read_request
 from proxy.metering.encodings import tokenizer_for
@@ -108,4 +111,60 @@ async def test_a_thousand_at_once_for_a_hundred(tmp_path: Path) -> None:
         assert seen["200"] == 100, seen
         assert seen["429 budget_held"] + seen["429 budget_exceeded"] == 900, seen
         assert sum(Truth.of(upstream.books).read.values()) == 100
+        assert spent_and_held(store) == (limit, 0)
+
+
+@pytest.mark.slow
+async def test_with_ordinary_estimates_the_limit_is_used_up_to_one_hold(tmp_path: Path) -> None:
+    chance = random.Random(17)
+    limit = 3_000_000
+    last_words, most_output = "Over the bridge, please.", 40
+    bodies = []
+    for _ in range(600):
+        words = " ".join(
+            chance.choices(("left", "right", "through the town", "over the river"), k=chance.randrange(40))
+        )
+        most = chance.randrange(1, 80)
+        prompt = counted(request(words, most, prompt=0, completion=0))
+        bodies.append(request(words, most, prompt=prompt, completion=chance.randrange(most + 1)))
+    small = request(last_words, most_output, prompt=0, completion=0)
+    hold = counted(small) * INPUT + most_output * OUTPUT
+    small = request(last_words, most_output, prompt=counted(small), completion=most_output // 2, wait="0")
+    async with limited(tmp_path, limit, proxies=2) as (store, upstream, proxies):
+        lines = await connections(proxies, 100)
+        seen = await ask(lines, bodies, "ordinary")
+        assert set(seen) <= {"200", "429 budget_held", "429 budget_exceeded"}, seen
+        await quiet(proxies, store.client, 30)
+        spent, held = spent_and_held(store)
+        assert spent <= limit
+        assert held == 0
+        # Somebody who goes on asking, and waits for each answer, gets all but less than what one request holds.
+        for number in range(400):
+            [status] = await ask(lines[:1], [small], f"last-{number}")
+            if status == "429 budget_exceeded":
+                break
+            assert status in ("200", "429 budget_held")
+        else:
+            raise AssertionError("the budget never refuses")
+        for line in lines:
+            await line.close()
+        await check_books(proxies, store, upstream)
+        spent, held = spent_and_held(store)
+        assert held == 0
+        assert limit - hold < spent <= limit
+
+
+async def test_what_fits_exactly_is_served_however_rough_the_first_estimate(tmp_path: Path) -> None:
+    body = request("To the opera, quickly.", 30, prompt=0, completion=0)
+    prompt = counted(body)
+    assert read_request(ENDPOINT, body).prompt_tokens > 3 * prompt
+    body = request("To the opera, quickly.", 30, prompt=prompt, completion=30, wait="0")
+    limit = 20 * (prompt * INPUT + 30 * OUTPUT)
+    async with limited(tmp_path, limit, proxies=1) as (store, upstream, proxies):
+        [line] = await connections(proxies, 1)
+        seen = await ask([line], [body] * 20, "fits")
+        seen += await ask([line], [body], "over")
+        await line.close()
+        await check_books(proxies, store, upstream)
+        assert seen == {"200": 20, "429 budget_exceeded": 1}
         assert spent_and_held(store) == (limit, 0)
