@@ -20,9 +20,14 @@ STOP_SECONDS = 60.0
 
 def state_of(pid: int) -> str:
     """The kernel's letter for a process: R, S, T (stopped), Z; empty when it is gone."""
+    return _state_and_parent(pid)[0]
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return ""
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return state, int(parent)
+    return "", 0
 
 
 class Program:
@@ -144,8 +149,8 @@ class Proxy(Program):
         return [pid for pid in processes_below(self.directory) if state_of(pid) not in ("", "Z")]
 
     def workers(self) -> list[int]:
-        """Its processes but for the supervisor."""
-        return [pid for pid in self.members() if pid != self.pid]
+        """The supervisor's children: not those that an earlier one has left behind, and that are leaving."""
+        return [pid for pid in self.members() if _state_and_parent(pid)[1] == self.pid]
 
     async def kill_supervisor(self) -> None:
         """Only the supervisor: its workers notice, and leave by themselves."""
