@@ -33,7 +33,7 @@ from proxy.server.rules import build_rules
 from proxy.settlement import Settlement
 from proxy.store import Store
 from proxy.store.finished import Charge
-from proxy.store.operations import Hold, packed
+from proxy.store.operations import Hold, Operation, packed
 from tests.bench.lane.scenarios import QUICK, Run
 from tests.bench.lane.subjects import Running
 from tests.bench.lane.tools import Upstream, upstream
@@ -141,7 +141,7 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     hold, charge = Hold(opened, admitted.accounts, times=4), Charge(settled.entry, settled.accounts)
     charge.number = 1
     record = hold.record.encode()
-    batch = [hold, charge] * (BATCH // 2)
+    batch: list[Operation] = [*[hold, charge] * (BATCH // 2)]
 
     def journalled() -> None:
         journal.open("e" * 36, record)
