@@ -141,7 +141,8 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     hold, charge = Hold(opened, admitted.accounts, times=4), Charge(settled.entry, settled.accounts)
     charge.number = 1
     record = hold.record.encode()
-    batch: list[Operation] = [*[hold, charge] * (BATCH // 2)]
+    pair: list[Operation] = [hold, charge]
+    batch = pair * (BATCH // 2)
 
     def journalled() -> None:
         journal.open("e" * 36, record)
