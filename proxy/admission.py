@@ -3,19 +3,20 @@
 What is frozen here holds for the whole request: its id, its start, the budgets that match it and their periods.
 """
 
-import secrets
+import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.budgets import MAX_PROMPT_TOKENS, MOST_ACCOUNTS, Account, BudgetBook, Owner, hold_usage
 from proxy.config import Config
 from proxy.denials import deny, deny_if_strict, deny_unpriced, too_many
 from proxy.errors import StoreAway
-from proxy.ledger import Opened, kept_id, utc_text
+from proxy.ledger import Opened, utc_text
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store, moved_account
 from rates import Catalogue, Charge, Found, ModelName, NotPriced, RateCard, Usage, parse_model_name, price
@@ -42,8 +43,7 @@ class Rules:
         return self.catalogue.find(name, provider=config.provider, tier=tier, at=at, resident=config.data_residency)
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A request that may pass, and what was frozen for it."""
 
     entry_id: str
@@ -76,10 +76,12 @@ class Learned:
 
 def mint_entry_id(at: datetime) -> str:
     """A UUIDv7: sorts by time, and says nothing else."""
-    millis = int(at.timestamp() * 1000)
-    value = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    millis, chance = f"{int(at.timestamp() * 1000):012x}", os.urandom(10).hex()
+    variant = _VARIANTS[chance[3]]
+    return f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+
+
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
 
 
 class Admission:
@@ -141,7 +143,7 @@ class Admission:
             usage=usage.as_dict(),
             nanos=charge.nanos if charge else None,
             accounts=tuple(map(moved_account, charged)),
-            client_request_id=kept_id(client_request_id),
+            client_request_id=client_request_id,
         )
         admitted = Admitted(entry_id, at, owner, asked, accounts, rules, opened)
         if refusing is None:
@@ -237,7 +239,7 @@ async def _counted(
         return opened
     usage, charge = _hold(found, replace(facts, prompt_tokens=tokens), default)
     assert charge is not None
-    return msgspec.structs.replace(
+    return replace(
         opened,
         usage=usage.as_dict(),
         nanos=charge.nanos,

@@ -8,8 +8,9 @@ once. A response that nobody parked was charged with its own reply, and is not c
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from proxy.admission import Admitted, Rules
 from proxy.budgets import Owner

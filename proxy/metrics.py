@@ -4,14 +4,15 @@ Workers count into files that the supervisor reads together, one file a worker s
 worker is killed. Label values are bounded here: what a client can invent becomes `other`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric
 
+from proxy.tallies import Latest, Spread, Tally, Turn
 from rates import ModelName
 from rates.money import to_usd
 from rates.usage import Usage
@@ -41,14 +42,22 @@ def forget_now(directory: Path, slot: int) -> None:
     (directory / f"gauge_sum_w{slot}.db").unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Labels:
-    """The labels that requests, tokens and cost have in common."""
+    """The labels that requests, tokens and cost have in common, with the children that were resolved for them."""
 
     owner: str
     model: str
     base_model: str
     fine_tuned: str
+    requests: dict[tuple[str, int], Tally] = field(default_factory=dict, repr=False)
+    tokens: dict[str, Tally] = field(default_factory=dict, repr=False)
+    cost: Tally | None = field(default=None, repr=False)
+    last_used: Latest | None = field(default=None, repr=False)
+
+    @property
+    def values(self) -> tuple[str, str, str, str]:
+        return self.owner, self.model, self.base_model, self.fine_tuned
 
 
 class _Bounded:
@@ -73,7 +82,15 @@ class _Bounded:
 class Metrics:
     """The metrics of one worker. Amounts come in as nanos and leave as dollars."""
 
-    def __init__(self, registry: CollectorRegistry, *, owners: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        owners: Iterable[str] = (),
+        at_the_end: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`at_the_end` has a function called at the end of a turn of the event loop; None: all counts at once."""
+
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taximeter_{name}", text, labels, registry=registry)
 
@@ -103,21 +120,24 @@ class Metrics:
         self._shutdown = gauge(
             "model_shutdown_timestamp_seconds", "When a model's vendor will stop it.", "max", "model"
         )
-        self.open_streams = gauge("open_streams", "Streams that are open now.", "sum")
+        turn = self._turn = Turn(at_the_end)
+        open_streams = gauge("open_streams", "Streams that are open now.", "sum")
         self.spool_entries = gauge("spool_entries", "Settled requests that the store has not applied yet.", "sum")
         self.journal_bytes = gauge("journal_bytes", "Size of the journals on disk.", "sum")
         self.journal_failing = gauge("journal_failing", "Journals that the disk does not take.", "sum")
-        self.overhead = histogram("overhead_seconds", "Time added by taximeter.", _OVERHEAD)
-        self.first_token = histogram(
-            "time_to_first_token_seconds", "From the request's head to a stream's first byte.", _WAITS
+        self.overhead = Spread(histogram("overhead_seconds", "Time added by taximeter.", _OVERHEAD), turn)
+        self.first_token = Spread(
+            histogram("time_to_first_token_seconds", "From the request's head to a stream's first byte.", _WAITS), turn
         )
-        self.upstream = histogram("upstream_seconds", "From sending upstream to its last byte.", _WAITS)
+        self.upstream = Spread(histogram("upstream_seconds", "From sending upstream to its last byte.", _WAITS), turn)
+        self._labels: dict[tuple[str, str, str, str], Labels] = {}
         self._owners = _Bounded(MAX_OWNERS)
         self._models = _Bounded(MAX_MODELS)
         self._unpriced_ids = _Bounded(MAX_UNPRICED)
         # A slot's file outlives its worker: what is "now" starts afresh.
-        for now in (self.open_streams, self.spool_entries, self.journal_bytes, self.journal_failing):
+        for now in (open_streams, self.spool_entries, self.journal_bytes, self.journal_failing):
             now.set(0)
+        self.open_streams = Tally(open_streams, turn)
         for owner in owners:
             self._owners(owner)
 
@@ -131,27 +151,44 @@ class Metrics:
         """Labels for a model; `known` when a card or a served answer vouches for the id, else it becomes `other`."""
         owner = self._owners(owner)
         if name is None:
-            return Labels(owner, OTHER, OTHER, "false")
+            return self._same(owner, OTHER, OTHER, "false")
         fine_tuned = "true" if name.fine_tuned else "false"
         if known or name.text in self._models:
             model = self._models(name.text)
             if model != OTHER:
-                return Labels(owner, model, name.base_model, fine_tuned)
-        return Labels(owner, OTHER, OTHER, fine_tuned)
+                return self._same(owner, model, name.base_model, fine_tuned)
+        return self._same(owner, OTHER, OTHER, fine_tuned)
+
+    def _same(self, owner: str, model: str, base_model: str, fine_tuned: str) -> Labels:
+        """One record for each combination. Bounded, because owners and models are."""
+        key = (owner, model, base_model, fine_tuned)
+        labels = self._labels.get(key)
+        if labels is None:
+            labels = self._labels[key] = Labels(*key)
+        return labels
 
     def answered(self, labels: Labels, endpoint: str, status: int) -> None:
-        self._requests.labels(
-            labels.owner, labels.model, labels.base_model, labels.fine_tuned, endpoint, str(status)
-        ).inc()
+        tally = labels.requests.get((endpoint, status))
+        if tally is None:
+            child = self._requests.labels(*labels.values, endpoint, str(status))
+            tally = labels.requests[endpoint, status] = Tally(child, self._turn)
+        tally.add(1)
 
     def used(self, labels: Labels, usage: Usage, at: float) -> None:
         """Usage of a request that a model answered. `at`: seconds since the epoch."""
         for kind, quantity in usage.items():
-            self._tokens.labels(labels.owner, labels.model, labels.base_model, labels.fine_tuned, kind).inc(quantity)
-        self._last_used.labels(labels.model).set(at)
+            tally = labels.tokens.get(kind)
+            if tally is None:
+                tally = labels.tokens[kind] = Tally(self._tokens.labels(*labels.values, kind), self._turn)
+            tally.add(quantity)
+        if labels.last_used is None:
+            labels.last_used = Latest(self._last_used.labels(labels.model), self._turn)
+        labels.last_used.set(at)
 
     def cost(self, labels: Labels, nanos: int) -> None:
-        self._cost.labels(labels.owner, labels.model, labels.base_model, labels.fine_tuned).inc(_dollars(nanos))
+        if labels.cost is None:
+            labels.cost = Tally(self._cost.labels(*labels.values), self._turn)
+        labels.cost.add(_dollars(nanos))
 
     def baseline_cost(self, model: str, baseline: str, nanos: int) -> None:
         self._baseline.labels(model, baseline).inc(_dollars(nanos))

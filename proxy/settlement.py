@@ -1,13 +1,14 @@
 """Settlement: a reading becomes a charge, an entry, and moves money. Every ending of a request comes through here."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Literal
 
+import msgspec
+
 from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import Account
-from proxy.ledger import LedgerEntry, Moved, Parked, Status, kept_id, utc_text
+from proxy.ledger import LedgerEntry, Moved, Parked, Status, utc_text
 from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
@@ -15,8 +16,7 @@ from rates import Charge, Found, ModelName, NotPriced, parse_model_name, price
 from rates.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """One priced attempt: its entry, the accounts that it moves, and what metrics need to know."""
 
     entry: LedgerEntry
@@ -46,7 +46,6 @@ class Settlement:
         upstream_status: int | None,
         client_request_id: str | None,
         latency_ms: int | None,
-        upstream_request_id: str | None = None,
     ) -> Settled:
         """Price a reading. Nothing is moved yet: see `settle`."""
         rules = admitted.rules
@@ -90,8 +89,7 @@ class Settlement:
             if status == "failed"
             else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
             upstream_id=reading.upstream_id,
-            client_request_id=kept_id(client_request_id),
-            upstream_request_id=kept_id(upstream_request_id),
+            client_request_id=client_request_id,
             upstream_status=upstream_status,
             latency_ms=latency_ms,
         )

@@ -8,7 +8,7 @@ PER_MILLION = 10**6
 
 # Wide enough that no product of a rate (30 digits at most) and a quantity (10 digits at most) is ever rounded.
 EXACT = Context(prec=60)
-_ONE = Decimal(1)
+_NANO_DIGITS = 9
 
 
 def parse_usd(text: str) -> Decimal:
@@ -24,12 +24,12 @@ def parse_usd(text: str) -> Decimal:
 
 def to_nanos(usd: Decimal) -> Nanos:
     """The one rounding: half to even, to whole nano-dollars."""
-    return int(EXACT.multiply(usd, Decimal(NANOS_PER_USD)).quantize(_ONE, rounding=ROUND_HALF_EVEN, context=EXACT))
+    return int(EXACT.scaleb(usd, _NANO_DIGITS).to_integral_value(ROUND_HALF_EVEN, EXACT))
 
 
 def to_usd(nanos: Nanos) -> Decimal:
     """Nanos as exact dollars."""
-    return EXACT.divide(Decimal(nanos), Decimal(NANOS_PER_USD))
+    return EXACT.scaleb(Decimal(nanos), -_NANO_DIGITS)
 
 
 def plain(amount: Decimal) -> str:

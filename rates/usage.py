@@ -1,14 +1,15 @@
 """Usage: disjoint billable quantities. Every token and every call is in exactly one of them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from operator import attrgetter
+
+import msgspec
 
 MAX_QUANTITY = 10**9
 """A reading above this is absurd (no request has a billion tokens): it is not believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Quantities of one request. Units: tokens, but for `*_calls` and `*_sessions`, which are counted in pieces.
 
     The API reports cached, cache-write, audio and image tokens INSIDE the input tokens, and reasoning tokens
@@ -37,12 +38,9 @@ class Usage:
     code_interpreter_16gb_sessions: int = 0
     code_interpreter_64gb_sessions: int = 0
 
-    def items(self) -> Iterator[tuple[str, int]]:
+    def items(self) -> list[tuple[str, int]]:
         """The quantities that are not zero, in the order above."""
-        for kind in KINDS:
-            quantity: int = getattr(self, kind)
-            if quantity:
-                yield kind, quantity
+        return [item for item in zip(KINDS, _QUANTITIES(self), strict=True) if item[1]]
 
     @classmethod
     def of(cls, quantities: Mapping[str, int]) -> "Usage":
@@ -58,6 +56,7 @@ class Usage:
         return dict(self.items())
 
 
-KINDS: tuple[str, ...] = tuple(field.name for field in fields(Usage))
+KINDS: tuple[str, ...] = Usage.__struct_fields__
+_QUANTITIES = attrgetter(*KINDS)
 PROMPT_KINDS = frozenset(kind for kind in KINDS if kind.endswith("input") or kind.startswith("cache_write"))
 """The kinds whose sum is the prompt: what a long-context threshold looks at."""

@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proxy.cli.api_usage import typed_count, usage_from_counts, usage_from_json
 from proxy.cli.options import add_json_argument, moment, read_config
 from proxy.errors import UsageError
@@ -105,7 +107,7 @@ def _usage(args: argparse.Namespace) -> Usage | None:
         return None
     tokens = usage_from_json(args.usage) if args.usage is not None else usage_from_counts(*counts)
     calls = dict(_calls(text) for text in args.calls)
-    return replace(tokens, **calls)
+    return msgspec.structs.replace(tokens, **calls)
 
 
 def _calls(text: str) -> tuple[str, int]:

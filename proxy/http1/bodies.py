@@ -108,7 +108,15 @@ class Chunked(Body):
         self._extensions = 0
 
     def feed(self, data: bytes) -> bytes:
-        verbatim = not self._left and not self._held and not self._in_trailers
+        between = not self._left and not self._held and not self._in_trailers
+        if between and data.endswith(b"\r\n"):  # by far the most of a stream: one chunk, whole
+            end = data.find(b"\r\n", 0, 10)
+            if end > 0 and _SIZE.fullmatch(data, 0, end) and int(data[:end], 16) == len(data) - end - 4 > 0:
+                self.verbatim = True
+                return data[end + 2 : -2]
+        return self._feed(data, verbatim=between)
+
+    def _feed(self, data: bytes, *, verbatim: bool) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []

@@ -40,6 +40,11 @@ def _options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip(_BLANKS).lower() for option in value.split(b","))
 
 
+@lru_cache(maxsize=256)
+def _raw_name(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
+
+
 class _Head(Mapping[str, str]):
     """As a mapping: the first value of each name, whatever its case."""
 
@@ -50,10 +55,10 @@ class _Head(Mapping[str, str]):
         self._by_name = by_name
 
     def __getitem__(self, name: str) -> str:
-        return self._by_name[name.lower().encode("latin-1", "replace")].decode("utf-8", "surrogateescape")
+        return self._by_name[_raw_name(name)].decode("utf-8", "surrogateescape")
 
     def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        value = self._by_name.get(name.lower().encode("latin-1", "replace"))
+        value = self._by_name.get(_raw_name(name))
         return default if value is None else value.decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:

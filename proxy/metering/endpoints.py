@@ -5,6 +5,7 @@ To meter another endpoint, write its reader in `usage_readers` and give its row 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from proxy.metering.reader import Reader
@@ -80,6 +81,10 @@ def endpoint_of(method: str, path: str) -> Endpoint:
     Case, percent-escapes and empty segments are looked through: an upstream may do so as well, and what it answers
     has to be metered.
     """
+    return _seen(method, path) if len(path) <= _LONGEST_SEEN else _look(method, path)
+
+
+def _look(method: str, path: str) -> Endpoint:
     plain = "/".join(part for part in unquote(path).lower().split("/") if part and part != ".")
     row = _ROWS.get((method.upper(), plain))
     if row is not None:
@@ -88,3 +93,8 @@ def endpoint_of(method: str, path: str) -> Endpoint:
         if verb == method.upper() and pattern.fullmatch(plain):
             return endpoint
     return next((_UNMETERED[name] for name in _NAMES if plain == name or plain.startswith(f"{name}/")), _OTHER)
+
+
+# Nearly all requests have one of few paths; others must not fill the memory.
+_LONGEST_SEEN = 128
+_seen = lru_cache(maxsize=512)(_look)

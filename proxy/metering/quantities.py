@@ -132,11 +132,15 @@ def members(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 def part(details: dict[str, Any], name: str) -> int:
     value = details.get(name)
-    return 0 if value is None else quantity(value)
+    if value is None:
+        return 0
+    return value if type(value) is int and 0 <= value <= MAX_QUANTITY else quantity(value)
 
 
 def quantity(value: object) -> int:
     """A whole number in range. 12.0 is 12; 12.5, "12", true, -1 and null are not believed."""
+    if type(value) is int and 0 <= value <= MAX_QUANTITY:  # true is of another type
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_QUANTITY:
         raise NotBelieved
     if value != int(value):

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from proxy.metering.encodings import Tokenizer, tokenizer_for
 from proxy.metering.estimate import CountTexts, count_texts
@@ -29,8 +32,7 @@ _FRAMES = {
 ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What an attempt used. `model` is the one that served it, if the reply named one."""
 
     status: ReadingStatus

@@ -3,8 +3,6 @@
 Only the few fields that meter are decoded; the body itself goes on byte for byte, but for one spliced member.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from proxy.metering.endpoints import Endpoint
@@ -16,8 +14,7 @@ from rates.usage import MAX_QUANTITY
 _ON = b'{"include_usage":true}'
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True):
     """What was asked. A field that is missing, or is not what the API takes there, has its default."""
 
     model: str | None = None

@@ -5,10 +5,10 @@ A stream repeats the response as it stands in `response.created`, `.in_progress`
 counted from `tool_usage` where that is there, else from the items of `output`.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.metering.lenient_json import decode, short_name
 from proxy.metering.quantities import NotBelieved, members, part, responses_usage

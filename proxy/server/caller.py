@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
+import msgspec
+
 from proxy.budgets import ANONYMOUS, Owner
 from proxy.budgets.glob import fits
 from proxy.denials import rfc3339
@@ -33,8 +35,7 @@ _OPEN_PATHS = re.compile(
 _fits = lru_cache(maxsize=1024)(fits)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """`by_taximeter_key`: the key stays here, and the upstream's own takes its place."""
 
     owner: Owner

@@ -199,7 +199,7 @@ class Exchange:
         self._keeps = kind == "application/json" or kind.endswith("+json")
         if not self._keeps:
             self._is_counted_open = True
-            self._metrics.open_streams.inc()
+            self._metrics.open_streams.add(1)
             self._open(head)
 
     def came(self, payload: bytes, framed: bytes | None) -> None:
@@ -333,7 +333,6 @@ class Exchange:
             reading,
             upstream_status=self._answer.status if self._answer else None,
             client_request_id=self._request.head.get("x-client-request-id"),
-            upstream_request_id=self._answer.get("x-request-id") if self._answer else None,
             latency_ms=self._latency_ms,
         )
 
@@ -346,7 +345,7 @@ class Exchange:
         if self._request.gone or self._status is None:
             self._status = CLIENT_GONE
         if self._is_counted_open:
-            self._metrics.open_streams.dec()
+            self._metrics.open_streams.add(-1)
         if self._count is None or self._count.done():
             self._settle()
         else:

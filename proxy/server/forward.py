@@ -6,10 +6,11 @@ when it could spend under a budget that is used up.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic, perf_counter
+
+from msgspec.structs import replace
 
 from proxy.admission import Admission, Admitted, Rules, mint_entry_id
 from proxy.background import Background

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from proxy.server import replies
@@ -25,6 +26,10 @@ class Target:
 
 def target_of(raw: str) -> Target:
     """Of a request's raw path and query. Raises Refused for a path that is not ours."""
+    return _seen(raw) if len(raw) <= _LONGEST_SEEN else _look(raw)
+
+
+def _look(raw: str) -> Target:
     path = raw.partition("?")[0]
     if any(unquote(segment) in (".", "..") for segment in path.split("/")):
         # What an upstream makes of them is its secret; they could leave its /v1.
@@ -51,3 +56,8 @@ def _below_azure(path: str) -> tuple[str, str | None]:
     if first == "deployments" and len(segments) > 2:
         return "/".join(segments[2:]), unquote(segments[1])
     return "/".join(segments), None
+
+
+# Nearly all requests have one of few paths; others must not fill the memory.
+_LONGEST_SEEN = 128
+_seen = lru_cache(maxsize=512)(_look)

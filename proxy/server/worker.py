@@ -1,6 +1,7 @@
 """A worker: a process that serves requests on the socket it was given, until it is told to stop or orphaned."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -62,7 +63,7 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
 
     count_into_files(orders.slot)
     rules = build_rules(config)
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon)
     metrics.expect_budgets(budget.name for budget in config.budgets)
     data_dir = DataDir(config.data_dir)
     writer = f"{data_dir.proxy_id()}-{orders.slot}-{os.urandom(3).hex()}"  # one for each life of a worker
@@ -107,6 +108,7 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     await following.look()
     following_task = tasks.start(following.run(), name="following")
     gauge_task = tasks.start(_show_spool(store, journal, metrics), name="spool gauge")
+    _spare_the_collector()
     tell(answers, READY)
     # After all that must be fast, and before the first request for a model that only an imported card knows.
     tasks.start(asyncio.to_thread(rules.catalogue.imported, config.provider), name="imported cards")
@@ -127,6 +129,13 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     metrics.spool_entries.set(unapplied)
     if unapplied:
         log.warning("%d settlements did not reach the store; the journal keeps them for the next start", unapplied)
+
+
+def _spare_the_collector() -> None:
+    """What is here now stays. A request makes few cycles: they are looked for seldom, not every few requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: asyncio.Event, answers: int) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from proxy.metering import Reading, Uncounted
@@ -132,7 +133,9 @@ async def test_the_model_that_was_asked_decides() -> None:
     got: list[Reading] = []
     counting = Counting()
     given = uncounted(Text())
-    await counting.start(replace(given, reading=replace(given.reading, model=None)), "gpt-4", got.append)
+    await counting.start(
+        replace(given, reading=msgspec.structs.replace(given.reading, model=None)), "gpt-4", got.append
+    )
     await counting.close(1)
     assert got[0].encoding == "cl100k_base"
 
