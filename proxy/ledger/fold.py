@@ -7,10 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from proxy.ledger.entry import LedgerEntry
-from proxy.ledger.sums import SumKey, quantities_of, row_of, sum_key
+from proxy.ledger.sums import quantities_of, row_of, sum_key
 from rates.money import Nanos
-
-_ROWS_KEPT = 65_536  # texts of rows made once and used again; about 300 bytes each
 
 
 class Fold:
@@ -24,7 +22,6 @@ class Fold:
         self.days: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
         self.lines = 0
         self.corrections = 0
-        self._rows: dict[SumKey, str] = {}
         for line in lines:
             self.add(line)
 
@@ -33,12 +30,7 @@ class Fold:
         self.corrections += line.line == "correction"
         for moved in line.moved:
             self.accounts[moved.period] += moved.nanos
-        key = sum_key(line)
-        row = self._rows.get(key)
-        if row is None:
-            if len(self._rows) >= _ROWS_KEPT:
-                self._rows.clear()
-            row = self._rows[key] = row_of(key)
+        row = row_of(sum_key(line))
         day = self.days[line.at[:10]]
         for quantity, number in quantities_of(line):
             day[row + quantity] += number

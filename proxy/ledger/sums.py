@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,8 +12,7 @@ from proxy.ledger.entry import LedgerEntry
 _json = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class SumKey:
+class SumKey(NamedTuple):
     """What the entries of one row have in common. `card` is "" when unpriced; `long_context` is "1" or ""."""
 
     owner: str
@@ -37,20 +38,20 @@ class SumRow:
 def sum_key(entry: LedgerEntry) -> SumKey:
     """The row that an entry belongs to."""
     return SumKey(
-        owner=entry.owner,
-        model=entry.served_model or entry.asked_model or "",
-        card=entry.card or "",
-        tier=entry.tier,
-        long_context="1" if entry.long_context else "",
-        endpoint=entry.endpoint,
-        status=entry.status,
+        entry.owner,
+        entry.served_model or entry.asked_model or "",
+        entry.card or "",
+        entry.tier,
+        "1" if entry.long_context else "",
+        entry.endpoint,
+        entry.status,
     )
 
 
+@lru_cache(maxsize=16_384)
 def row_of(key: SumKey) -> str:
     """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    parts = (key.owner, key.model, key.card, key.tier, key.long_context, key.endpoint, key.status)
-    return _json([plain(part) for part in parts]).decode()
+    return _json([plain(part) for part in key]).decode()
 
 
 def plain(given: str) -> str:

@@ -20,6 +20,9 @@ pack = msgspec.msgpack.Encoder().encode
 
 def charge_of(entry: LedgerEntry, accounts: Sequence[Account | MovedAccount]) -> tuple[object, ...]:
     """A charge as the script reads it."""
+    quantities: list[str] = []
+    for kind, number in quantities_of(entry):
+        quantities += kind, str(number)
     # What is free, or has no price yet, may get one: its accounts must be there.
     moves = entry.status != "failed"
     return (
@@ -28,7 +31,7 @@ def charge_of(entry: LedgerEntry, accounts: Sequence[Account | MovedAccount]) ->
         str(entry.cost_nanos or 0),
         entry.at[:10],
         row_of(sum_key(entry)),
-        [part for kind, number in quantities_of(entry) for part in (kind, str(number))],
+        quantities,
         text(entry),
     )
 
