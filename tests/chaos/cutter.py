@@ -24,6 +24,7 @@ class End(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: End | None = None
+        self.early: list[bytes] = []  # what came before there was a place for it
         self.loses = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -32,7 +33,9 @@ class End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.loses:
             self.reset()
-        elif self.other is not None and self.other.transport is not None:
+        elif self.other is None:
+            self.early.append(data)
+        elif self.other.transport is not None:
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
@@ -84,7 +87,6 @@ class Route:
 
     async def _connect(self, near: "Near") -> None:
         assert near.transport is not None
-        near.transport.pause_reading()
         loop = asyncio.get_running_loop()
         try:
             _, far = await loop.create_connection(End, "127.0.0.1", self._target)
@@ -92,7 +94,10 @@ class Route:
             near.transport.abort()
             return
         near.other, far.other = far, near
-        near.transport.resume_reading()
+        assert far.transport is not None
+        far.transport.writelines(near.early)
+        if near.transport.is_closing():
+            far.transport.close()
 
     def cut(self, how: str) -> int:
         for near in (met := list(self._ends)):

@@ -10,6 +10,8 @@ from typing import Any
 import redis
 
 PREFIX = "{taximeter}:"
+TIGHT = 4_000_000
+"""Nanos: the limit of the budget `tight`, where there is one."""
 Line = Mapping[str, Any]
 
 
@@ -134,6 +136,9 @@ def out_of_balance(client: redis.Redis, lines: Iterable[Line]) -> list[str]:
             found.append(f"{account} holds {held}")
         if committed - held != moved[account]:
             found.append(f"{account} has spent {committed - held}, its entries say {moved[account]}")
+    tight = int(client.get(f"{PREFIX}committed:tight/total") or 0)
+    if tight > TIGHT:
+        found.append(f"the budget that refuses has spent {tight} of {TIGHT}")
     for pattern in ("holds:*", "background:*"):
         found += [f"{key} has {client.hlen(key)}" for key in client.scan_iter(PREFIX + pattern) if client.hlen(key)]
     return found

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Done, Faults
-from tests.chaos.judgement import Truth, Verdict, judge, out_of_balance
+from tests.chaos.judgement import PREFIX, TIGHT, Truth, Verdict, judge, out_of_balance
 from tests.chaos.town import Town, town
 
 QUIET_SECONDS = 120.0
@@ -30,6 +30,8 @@ class Outcome:
     clients: Counter[str]
     findings: list[str]
     quiet_seconds: float
+    tight: int
+    """Nanos that the budget which refuses has spent."""
 
     def text(self) -> str:
         verdict = self.verdict
@@ -40,7 +42,7 @@ class Outcome:
             f"{verdict.entries} entries, {verdict.corrected} of them corrected",
             f"clients saw: {dict(sorted(self.clients.items()))}",
             *(f"  {number:3} {kind:22} the last: {proofs[kind]}" for kind, number in sorted(kinds.items())),
-            f"quiet after {self.quiet_seconds:.1f} s",
+            f"quiet after {self.quiet_seconds:.1f} s; the budget that refuses has spent {self.tight:,} of {TIGHT:,} nanos",
             " ".join(
                 f"{status} {verdict.statuses[status]}" for status in ("reported", "estimated", "presumed", "failed")
             )
@@ -71,9 +73,10 @@ async def storm(directory: Path, seconds: float, seed: int, only: str = "") -> O
         findings = verdict.findings + await _after(place)
         with place.store.client() as client:
             findings += out_of_balance(client, lines)
+            tight = int(client.get(f"{PREFIX}committed:tight/total") or 0)
         if crowd.outcomes["hung"]:
             findings.append(f"{crowd.outcomes['hung']} clients were left hanging")
-        return Outcome(seed, verdict, faults.done, crowd.outcomes, findings, quiet_seconds)
+        return Outcome(seed, verdict, faults.done, crowd.outcomes, findings, quiet_seconds, tight)
 
 
 async def _after(place: Town) -> list[str]:

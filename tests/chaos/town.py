@@ -26,6 +26,8 @@ BUDGETS = (
     {"name": "all", "limit_usd": "100000", "period": "month"},
     {"name": "tuned", "limit_usd": "100000", "period": "total", "fine_tuned": True},
     {"name": "each", "limit_usd": "0.01", "period": "day", "per": "owner", "on_exceed": "alert"},
+    # Used up long before the end: nothing passes it without a hold, whatever dies.
+    {"name": "tight", "limit_usd": "0.004", "period": "total", "model": "gpt-4.1-nano*", "on_store_loss": "refuse"},
 )
 SETTINGS: Mapping[str, Any] = {
     "workers": 2,

@@ -23,7 +23,7 @@ from proxy.cli.small_http import HttpRequest, SmallHttpServer, http_chunk
 FAULTS = ("broken", "silent", "error", "garbage", "no_usage", "closed")
 """Broken off in the middle; silent after the head; 500 or 429; no HTTP; never usage; closed after a whole answer."""
 
-SERVED = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18"}
+SERVED = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1-nano": "gpt-4.1-nano-2025-04-14"}
 CHUNKS = 6
 
 
