@@ -16,7 +16,7 @@ from proxy.budgets import MAX_PROMPT_TOKENS, MOST_ACCOUNTS, Account, BudgetBook,
 from proxy.config import Config
 from proxy.denials import deny, deny_if_strict, deny_unpriced, too_many
 from proxy.errors import StoreAway
-from proxy.ledger import Opened, utc_text
+from proxy.ledger import Opened, kept_id, utc_text
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store, moved_account
 from rates import Catalogue, Charge, Found, ModelName, NotPriced, RateCard, Usage, parse_model_name, price
@@ -143,7 +143,7 @@ class Admission:
             usage=usage.as_dict(),
             nanos=charge.nanos if charge else None,
             accounts=tuple(map(moved_account, charged)),
-            client_request_id=client_request_id,
+            client_request_id=kept_id(client_request_id),
         )
         admitted = Admitted(entry_id, at, owner, asked, accounts, rules, opened)
         if refusing is None:

@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import Account
-from proxy.ledger import LedgerEntry, Moved, Parked, Status, utc_text
+from proxy.ledger import LedgerEntry, Moved, Parked, Status, kept_id, utc_text
 from proxy.metering import Reading
 from proxy.metrics import Labels, Metrics
 from proxy.store import Store
@@ -46,6 +46,7 @@ class Settlement:
         upstream_status: int | None,
         client_request_id: str | None,
         latency_ms: int | None,
+        upstream_request_id: str | None = None,
     ) -> Settled:
         """Price a reading. Nothing is moved yet: see `settle`."""
         rules = admitted.rules
@@ -89,7 +90,8 @@ class Settlement:
             if status == "failed"
             else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
             upstream_id=reading.upstream_id,
-            client_request_id=client_request_id,
+            client_request_id=kept_id(client_request_id),
+            upstream_request_id=kept_id(upstream_request_id),
             upstream_status=upstream_status,
             latency_ms=latency_ms,
         )

@@ -1,4 +1,4 @@
-"""What `taximeter budgets` can change: `reload` and `raise`."""
+"""What `taximeter budgets` can change: `reload`, `raise` and `acknowledge`."""
 
 import argparse
 import getpass
@@ -31,6 +31,12 @@ Give a budget a higher limit until a moment, for the night when production must 
 in every proxy on this store, ends by itself, and is written down in the store's audit stream: who, when, why."""
 
 
+_ACKNOWLEDGE = """\
+Say that the store which this proxy finds now is the right one. A store that was wiped, or is another one than before,
+has lost what budgets have spent; until somebody has looked, those that refuse refuse. From then on they count from what
+the store holds. Each proxy is told by itself (its data directory remembers the store), and may go on serving."""
+
+
 def add_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reload = actions.add_parser(
         "reload", help="let serve read its configuration again", description=_RELOAD, allow_abbrev=False
@@ -41,7 +47,14 @@ def add_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     raised.add_argument("--until", metavar="WHEN", required=True, help="a duration (90m, 12h, 2d), a date or a time")
     raised.add_argument("--why", metavar="TEXT", required=True, help="for who reads the audit later")
     raised.add_argument("--owner", help='of a budget with per = "owner": only this owner')
-    for action in (reload, raised):
+    known = actions.add_parser(
+        "acknowledge",
+        help="take a store that was wiped for the right one",
+        description=_ACKNOWLEDGE,
+        allow_abbrev=False,
+    )
+    known.add_argument("--why", metavar="TEXT", help="for who reads the audit later")
+    for action in (reload, raised, known):
         add_json_argument(action, again=True)
         add_config_arguments(action, again=True)
 
@@ -66,9 +79,7 @@ def _raise(args: argparse.Namespace) -> int:
     limit = limit_nanos("--to", args.to)
     until = coming_moment("--until", args.until, now)
     owner = None if args.owner is None else owner_name("--owner", args.owner)
-    why = args.why.strip()
-    if not why or len(why) > LONGEST_WHY or not why.isprintable():
-        raise UsageError(f"--why: say in one line of 1 to {LONGEST_WHY} characters why the limit is raised")
+    why = _why(args.why)
     book = BudgetBook(map(budget_from, config.budgets))
     budget = next((budget for budget in book.budgets if budget.name == args.name), None)
     if budget is None:
@@ -100,6 +111,29 @@ def _raise(args: argparse.Namespace) -> int:
     return 0
 
 
+def _acknowledge(args: argparse.Namespace) -> int:
+    config = read_config(args)
+    why = None if args.why is None else _why(args.why)
+    now = datetime.now(UTC)
+    from proxy.cli.reading import with_store  # noqa: PLC0415 - imports redis
+
+    is_new = with_store(config, lambda store: store.acknowledge(_who(), why, now), directory=config.data_dir)
+    if args.json:
+        print(json.dumps({"acknowledged": is_new}, indent=2))
+    elif is_new:
+        print("the store that is there now is taken for the right one; budgets count from what it holds")
+    else:
+        print("nothing is to be acknowledged: the store is the one that this proxy knows")
+    return 0
+
+
+def _why(text: str) -> str:
+    why = text.strip()
+    if not why or len(why) > LONGEST_WHY or not why.isprintable():
+        raise UsageError(f"--why: say in one line of 1 to {LONGEST_WHY} characters why")
+    return why
+
+
 def _who() -> str:
     try:
         name = getpass.getuser()
@@ -108,4 +142,8 @@ def _who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {"reload": _reload, "raise": _raise}
+ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "reload": _reload,
+    "raise": _raise,
+    "acknowledge": _acknowledge,
+}

@@ -21,7 +21,8 @@ Each budget of the configuration: what is used, held and allowed in its current 
 pace of the period so far, and when it starts anew. A budget with per = "owner" has a row for each owner who has spent
 or holds something.
 
-With an action: read the configuration again, or raise a limit for the night when production must go on."""
+With an action: read the configuration again, raise a limit for the night when production must go on, or say that a
+store which was wiped is the right one."""
 EXAMPLE = """\
 examples:
   taximeter budgets

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.config import Config
@@ -19,9 +20,12 @@ _WRITER = "command"  # one name for all commands, at the same time too: they hol
 _TIMEOUT = 10.0  # seconds an answer may take: a person waits, no request does
 
 
-def with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do some work with the store. Raises StoreAway or StoreRefused when it cannot be used."""
-    return _run(config, lambda url: _opened(url, work))
+def with_store(config: Config, work: Callable[[Store], Awaitable[T]], *, directory: Path | None = None) -> T:
+    """Do some work with the store. Raises StoreAway or StoreRefused when it cannot be used.
+
+    `directory`: where a proxy remembers which store it knew, for work that concerns that.
+    """
+    return _run(config, lambda url: _opened(url, work, directory))
 
 
 def with_reads(config: Config, work: Callable[[Reads], Awaitable[T]]) -> T:
@@ -37,8 +41,8 @@ def _run(config: Config, work: Callable[[str], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(work(url))
 
 
-async def _opened(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
-    async with await Store.open(url, writer=_WRITER, timeout=_TIMEOUT) as store:
+async def _opened(url: str, work: Callable[[Store], Awaitable[T]], directory: Path | None) -> T:
+    async with await Store.open(url, writer=_WRITER, timeout=_TIMEOUT, directory=directory) as store:
         return await work(store)
 
 

@@ -8,7 +8,7 @@ from proxy.config.sources import escaped
 from rates.money import plain, usd_text
 
 _SECRET = frozenset(("redis_url", "upstream_key", "notify"))
-_APART = frozenset(("budgets", "source"))
+_APART = frozenset(("budgets", "source", "warnings"))
 
 
 def changes(before: Config, after: Config) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -48,6 +49,7 @@ def load_config(
     values["budgets"] = values.pop("budget", ())
     key_file = values.pop("upstream_key_file", None)
     if with_upstream_key:
+        values["warnings"] = () if key_file is None else _open_to_all(settings["upstream_key_file"], key_file)
         values["upstream_key"] = _upstream_key(settings, key_file, values.get("upstream_key_env"), variables)
         if "notify" in values:
             values["notify"] = with_secrets(values["notify"], settings["notify"].label, variables)
@@ -145,6 +147,17 @@ def _upstream_key(
     if variable is None and content.startswith("tm-"):
         return None  # a developer's shell, whose own calls go through taximeter: no key for upstream
     return _checked_key(content, variable or "OPENAI_API_KEY")
+
+
+def _open_to_all(setting: Setting, key_file: Path) -> tuple[str, ...]:
+    """A warning where everybody on this machine may read the key."""
+    try:
+        mode = key_file.stat().st_mode
+    except OSError:  # who reads it says so
+        return ()
+    if not mode & stat.S_IROTH:
+        return ()
+    return (f"{setting.label}: everybody on this machine can read {key_file}: chmod o-r it",)
 
 
 def _checked_key(content: str, place: str) -> Secret:

@@ -143,6 +143,7 @@ class Config:
     ledger_days: int = 90  # older lines of the ledger are folded into checkpoint sums
     ledger_max_entries: int = 1_000_000  # lines: some 700 bytes each in the store
     source: Path | None = None  # the file it was read from
+    warnings: tuple[str, ...] = ()  # what is no mistake, and yet should be changed
 
     @property
     def redis_url_shown(self) -> str | None:

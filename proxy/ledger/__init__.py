@@ -7,7 +7,7 @@ opened      what is known of a request before it is sent; `presumed` makes an en
 parked      a request that the upstream works on in the background
 """
 
-from proxy.ledger.entry import LedgerEntry, Moved, Status
+from proxy.ledger.entry import LedgerEntry, Moved, Status, kept_id
 from proxy.ledger.opened import MovedAccount, Opened, presumed, utc_text
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, SumRow, sum_key
@@ -21,6 +21,7 @@ __all__ = [
     "Status",
     "SumKey",
     "SumRow",
+    "kept_id",
     "presumed",
     "sum_key",
     "utc_text",

@@ -7,6 +7,14 @@ import msgspec
 Status = Literal["reported", "estimated", "presumed", "unpriced", "failed"]
 
 
+LONGEST_ID = 512  # characters: the API's own limit of X-Client-Request-Id
+
+
+def kept_id(text: str | None) -> str | None:
+    """An id as a line keeps it: None where it is longer than any, for it may come from a caller."""
+    return text if text is not None and len(text) <= LONGEST_ID else None
+
+
 class Moved(msgspec.Struct, frozen=True, array_like=True):
     """What an entry added to one budget: the budget's name, the key of its period account, and nanos."""
 
@@ -53,6 +61,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     moved: tuple[Moved, ...] = ()
     upstream_id: str | None = None
     client_request_id: str | None = None
+    upstream_request_id: str | None = None
+    """The upstream's `x-request-id`: what its support asks for."""
     upstream_status: int | None = None
     latency_ms: int | None = None
     writer: str | None = None

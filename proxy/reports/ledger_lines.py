@@ -13,6 +13,7 @@ FIELDS = (
     *("id", "line", "kind", "at", "owner", "endpoint", "asked_model", "served_model", "tier", "status", "usage"),
     *("card", "provenance", "cost_nanos", "upstream_id", "client_request_id", "upstream_status", "latency_ms"),
     *("requests", "reason", "assumed", "long_context", "moved", "cost_usd", "applied_at"),
+    "upstream_request_id",
 )
 """What a line is made of. Programs rely on the names; new ones come last."""
 

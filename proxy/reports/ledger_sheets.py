@@ -55,6 +55,7 @@ def _facts(entry: LedgerEntry) -> list[tuple[str, str]]:
         "provenance": f"{entry.provenance}{', assumed' if entry.assumed else ''}" if entry.provenance else None,
         "upstream status": entry.upstream_status,
         "upstream id": entry.upstream_id,
+        "upstream request id": entry.upstream_request_id,
         "client request id": entry.client_request_id,
         "latency": None if entry.latency_ms is None else f"{count(entry.latency_ms)} ms",
     }

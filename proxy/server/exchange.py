@@ -333,6 +333,7 @@ class Exchange:
             reading,
             upstream_status=self._answer.status if self._answer else None,
             client_request_id=self._request.head.get("x-client-request-id"),
+            upstream_request_id=self._answer.get("x-request-id") if self._answer else None,
             latency_ms=self._latency_ms,
         )
 

@@ -97,6 +97,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        _say_warnings(self._config)
         self.store = await self._open_store()
         endless: list[asyncio.Task[None]] = []
         runner = web.AppRunner(
@@ -259,6 +260,7 @@ class Supervisor:
         except (TaximeterError, CatalogueError) as error:
             return Outcome(problem=f"nothing was changed: {error}")
         before = self._config
+        _say_warnings(config)
         for key in NEEDS_RESTART:
             if getattr(config, key) != getattr(before, key):
                 log.warning("%s was changed: that needs a restart", key)
@@ -268,6 +270,11 @@ class Supervisor:
         if late:
             return Outcome(problem=f"worker {late[0]} did not follow the new configuration: its reason stands above")
         return Outcome(changes=tuple(_with_hint(line) for line in changes(before, config)))
+
+
+def _say_warnings(config: Config) -> None:
+    for warning in config.warnings:
+        log.warning("%s", warning)
 
 
 def _with_hint(change: str) -> str:

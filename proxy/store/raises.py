@@ -1,5 +1,6 @@
 """Raised limits, as people set them for a time; and the audit stream, where that is written down."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +60,11 @@ async def write(reads: Reads, raised: Raise, *, before: int, now: datetime) -> N
     names = (keys.RAISED, keys.AUDIT, keys.REVISION)
     records = (msgspec.json.encode(kept), msgspec.json.encode(audit))
     await reads.call("EVAL", _RAISE, len(names), *names, field, *records, keys.new_revision(), *ended)
+
+
+async def note(reads: Reads, record: Mapping[str, object]) -> None:
+    """Write down in the audit stream what somebody did."""
+    await reads.call("XADD", keys.AUDIT, "*", "e", msgspec.json.encode(record))
 
 
 async def read(reads: Reads) -> list[Raise]:

@@ -109,9 +109,12 @@ class Store(Writing):
         found: bytes | None = await self._reads.call("GET", keys.REVISION)
         return found
 
-    async def acknowledge(self) -> bool:
-        """Take this store for the right one, on this proxy; whether another one was known."""
-        return self._birth is not None and await birth.acknowledge(self._reads, self._birth)
+    async def acknowledge(self, who: str, why: str | None, at: datetime) -> bool:
+        """Take this store for the right one, on this proxy, and write that down; whether another one was known."""
+        if self._birth is None or not await birth.acknowledge(self._reads, self._birth):
+            return False
+        await raises.note(self._reads, {"at": at, "who": who, "action": "acknowledge", "why": why})
+        return True
 
     async def take_lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take a lease that is free, or prolong one's own; whether it is the holder's now."""

@@ -38,9 +38,9 @@ class Difference:
     """The first thing that does not add up. `found` None: it is not there."""
 
     what: str
-    """`spent`, `held`, `day` or `line`."""
+    """`spent`, `held`, `day`, or, with a reason, `line` and `number`."""
     where: str
-    """An account's key; a day with the field of its sums; a line's place and id."""
+    """An account's key; a day with the field of its sums; a line's place and id; where the number stands."""
     expected: int | None
     found: int | None
     reason: str | None = None
@@ -116,7 +116,8 @@ class _Verification:
         names |= {name async for name in self._names(keys.TRIMMED_ACCOUNT)}
         names |= self._fold.accounts.keys()
         names |= {key.decode() for key in await self._call("HKEYS", keys.OPENING)}
-        ordered = sorted(names)
+        _, _, records = await self._cut([])
+        ordered = sorted(names | held_by(records).keys())
         for start in range(0, len(ordered), ACCOUNTS_A_CUT):
             some = ordered[start : start + ACCOUNTS_A_CUT]
             place, values, records = await self._cut(some)

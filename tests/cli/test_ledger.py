@@ -4,6 +4,10 @@ import asyncio
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +25,8 @@ from rates import load_catalogue, parse_model_name
 from tests.cli.running import Cli
 from tests.store.cases import entry
 from tests.store.reading import open_reads
+from tests.store.servers import Server
+from tests.system.harness import environment
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 BEGUN = [NOW - timedelta(minutes=minutes) for minutes in (30, 20, 10)]
@@ -304,3 +310,34 @@ def test_every_action_has_help_with_an_example(cli: Cli, action: str) -> None:
 def test_an_empty_ledger(cli: Cli) -> None:
     assert cli("ledger", "tail", "--data-dir", "data") == (0, "The ledger has no entries.\n", "")
     assert cli("ledger", "export", "--data-dir", "data") == (0, "", "")
+
+
+def test_following_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tm-") as path:
+        server = Server("valkey", Path(path), "--appendonly", "yes")
+        server.start()
+        asyncio.run(_settle(server.url))
+        words = ("ledger", "tail", "-f", "-n", "1", "--json", "--redis-url", server.url)
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "proxy.cli.main", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            cwd=tmp_path,
+        )
+        try:
+            assert follower.stdout is not None
+            assert follower.stderr is not None
+            assert json.loads(follower.stdout.readline())["id"] == IDS[2]
+            server.kill()
+            assert follower.stderr.readline().endswith("; waiting\n")
+            server.start()
+            asyncio.run(_settle(server.url))
+            assert [json.loads(follower.stdout.readline())["id"] for _ in IDS] == IDS
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(20) == 130
+        finally:
+            follower.kill()
+            follower.communicate()
+            server.kill()

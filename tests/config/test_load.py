@@ -183,6 +183,16 @@ def test_the_upstream_key_from_a_file(tmp_path: Path) -> None:
     assert Secret("sk-file") == config.upstream_key
 
 
+def test_a_key_file_that_everybody_can_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-file\n")
+    (tmp_path / "key").chmod(0o640)
+    assert load(tmp_path, 'upstream_key_file = "key"').warnings == ()
+
+    (tmp_path / "key").chmod(0o644)
+    [warning] = load(tmp_path, 'upstream_key_file = "key"').warnings
+    assert warning.endswith(f"upstream_key_file: everybody on this machine can read {tmp_path / 'key'}: chmod o-r it")
+
+
 def test_who_does_not_forward_needs_no_upstream_key(tmp_path: Path) -> None:
     (tmp_path / "taximeter.toml").write_text('upstream_key_file = "not-there"')
 

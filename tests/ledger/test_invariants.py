@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ledger.entry import LedgerEntry, Moved
+from proxy.ledger.entry import LONGEST_ID, LedgerEntry, Moved, kept_id
 from proxy.ledger.invariants import problem_of
 from tests.ledger.lines import lines
 
@@ -79,3 +79,12 @@ def test_the_problem_is_named(changes: dict[str, object], problem: str) -> None:
 
     assert problem_of(line) is None
     assert problem_of(msgspec.structs.replace(line, **changes)) == problem
+
+
+@pytest.mark.parametrize("text", [None, "", "req_1", "x" * LONGEST_ID])
+def test_an_id_is_kept(text: str | None) -> None:
+    assert kept_id(text) == text
+
+
+def test_an_id_that_is_none_is_not_kept() -> None:
+    assert kept_id("x" * (LONGEST_ID + 1)) is None

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.errors import StoreWiped
 from proxy.store import Store
-from tests.store.cases import account, opened
+from tests.store.cases import AT, account, opened
 from tests.store.conftest import applied
 from tests.store.servers import Server
 
@@ -53,8 +53,8 @@ async def test_a_wiped_store_holds_for_no_budget_until_it_is_acknowledged(
 
     other = await opened_store(own_server, tmp_path, "command")
     assert other.is_wiped
-    assert await other.acknowledge()
-    assert not await other.acknowledge()
+    assert await other.acknowledge("ann@host", "moved", AT)
+    assert not await other.acknowledge("ann@host", "moved", AT)
     for each in (other, store):
         assert not each.is_wiped
     await other.close(1)

@@ -145,6 +145,16 @@ async def test_a_key_that_is_gone_is_told(store: Store, reads: Reads, raw: Any, 
     assert found.expected != found.found
 
 
+async def test_an_account_that_only_a_hold_names_is_told(store: Store, reads: Reads, raw: Any) -> None:
+    store.hold_later(opened("h1", 70, MONTH), [MONTH])
+    await applied(store)
+    raw.delete(keys.committed(MONTH.key), keys.held(MONTH.key))
+
+    found = (await verify(reads)).difference
+    assert found is not None
+    assert (found.what, found.where, found.found, found.reason) == ("spent", MONTH.key, None, "its key is gone")
+
+
 async def test_a_line_that_is_gone_is_told(store: Store, reads: Reads, raw: Any) -> None:
     await some_history(store)
     for place, _ in raw.xrange(keys.LEDGER):

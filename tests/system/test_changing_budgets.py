@@ -201,3 +201,26 @@ def trim_one_line(redis7: Redis7) -> None:
     with redis.Redis.from_url(redis7.url, decode_responses=True) as store:
         lines: Any = store.xrange("{taximeter}:ledger", count=1)
         store.hset("{taximeter}:trimmed", mapping={"place": lines[0][0], "lines": 1})
+
+
+@pytest.mark.slow
+async def test_a_wiped_store_is_acknowledged_while_serve_runs(
+    start: Start, upstream: ScriptedUpstream, redis7: Redis7
+) -> None:
+    import redis
+
+    async with start(upstream.url, redis_url=redis7.url, workers=2, budget=[budget("1")]) as meter, client() as http:
+        done = await meter.cli("budgets", "acknowledge")
+        assert (done.returncode, done.stdout.partition(":")[0]) == (0, "nothing is to be acknowledged")
+        assert (await ask(http, meter)).status == 200
+        with redis.Redis.from_url(redis7.url) as store:
+            store.flushall()
+        await redis7.stop()
+        await redis7.start()
+        await status_within(http, meter, 503, 20.0)
+
+        done = await meter.cli("budgets", "acknowledge", "--why", "new disk")
+        assert done.returncode == 0, done
+        await status_within(http, meter, 200, 10.0)
+        audit = await meter.json("ledger", "audit")
+    assert "new disk" in json.dumps(audit)

@@ -148,3 +148,4 @@ async def test_the_ledger_is_followed(start: Start, upstream: ScriptedUpstream) 
     assert answer.header("x-taximeter-entry") == second["id"] == shown["id"]
     assert code == 130
     assert [shown["current"]["status"], shown["current"]["upstream_status"]] == ["reported", 200]
+    assert shown["current"]["upstream_request_id"] == answer.header("x-request-id") is not None
