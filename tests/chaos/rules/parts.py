@@ -1,0 +1,284 @@
+"""The real protocol without sockets: real scripts on a real server, real `Store`, `Pending`, `Journal` and adoption.
+
+Only the wire is the test's, so that it can lose, delay and repeat calls, and lose replies.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+import msgspec
+import redis
+
+from proxy.journal import Adopted, Journal, adopt
+from proxy.ledger.opened import Opened
+from proxy.store import keys
+from proxy.store.adoption import Inheritance
+from proxy.store.connection import OrderedConnection
+from proxy.store.operations import Hold, Operation, packed
+from proxy.store.pending import GapFoundError, Pending
+from proxy.store.script import DIGEST, SOURCE, Script
+from proxy.store.store import Store
+from proxy.store.sweeping import Sweeping
+
+T = TypeVar("T")
+Snapshot = dict[bytes, tuple[bytes, int]]
+
+
+@dataclass
+class Rules:
+    """Which rules hold. A test switches one off and must see it."""
+
+    script: str = SOURCE.decode()
+    journals_open: bool = True
+    presumes_orphans: bool = True
+    mends: bool = True
+    rewinds: bool = True
+    confirms_only_durable: bool = True
+
+
+class Server:
+    """The store of a model: a real server, with a past that it can fall back to."""
+
+    def __init__(self, client: redis.Redis, rules: Rules) -> None:
+        self.client = client  # bytes in and out
+        self.rules = rules
+        self.life = 0
+        client.flushall()
+
+    def snapshot(self) -> Snapshot:
+        names = cast("list[bytes]", self.client.keys("*"))
+        return {name: (cast("bytes", self.client.dump(name)), self.client.pttl(name)) for name in names}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self.life += 1
+        self.client.flushall()
+        for name, (value, ttl) in snapshot.items():
+            self.client.restore(name, max(ttl, 0), value)
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = cast("list[tuple[bytes, dict[bytes, bytes]]]", self.client.xrange(keys.LEDGER))
+        return [msgspec.json.decode(fields[b"e"]) for _, fields in found]
+
+    def holds(self) -> dict[str, bytes]:
+        """Entry id → record, of all writers. Nothing is parked here."""
+        found: dict[str, bytes] = {}
+        for name in cast("list[bytes]", self.client.keys(keys.holds("*"))):
+            for entry_id, record in cast("dict[bytes, bytes]", self.client.hgetall(name)).items():
+                assert entry_id.decode() not in found, f"{entry_id!r} is held twice"
+                found[entry_id.decode()] = record
+        return found
+
+    def presumed(self) -> set[str]:
+        """Entry ids of what sweepers presumed and nobody has corrected yet."""
+        names = cast("list[bytes]", self.client.keys(keys.presumed("*")))
+        return {entry_id.decode() for name in names for entry_id in cast("list[bytes]", self.client.hkeys(name))}
+
+    def number(self, name: str) -> int:
+        return int(cast("bytes | None", self.client.get(name)) or 0)
+
+
+class _Answer:
+    """Stands for the future that a request waits on."""
+
+    def __init__(self) -> None:
+        self.refusal: object = None
+        self.failed = False
+        self.is_done = False
+
+    def done(self) -> bool:
+        return self.is_done
+
+    def set_result(self, refusal: object) -> None:
+        self.is_done, self.refusal = True, refusal
+
+    def set_exception(self, _error: Exception) -> None:
+        self.is_done = self.failed = True
+
+
+class _Wire:
+    """A connection whose commands are answered at once."""
+
+    run_id = "one"
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def call(self, *arguments: bytes | str | int) -> Any:
+        if arguments[:2] == ("EVALSHA", DIGEST):
+            arguments = ("EVAL", self._server.rules.script, *arguments[2:])
+        return self._server.client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+
+
+def driven(coroutine: Coroutine[Any, Any, T]) -> T:
+    """A coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise AssertionError("it waits")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A script call as it travels."""
+
+    arguments: tuple[Any, ...]
+    operations: bytes
+
+    def carry_out(self, server: Server) -> list[Any] | None:
+        """The answers; None where its token is superseded."""
+        try:
+            answers = server.client.eval(server.rules.script, *self.arguments, self.operations)
+        except redis.ResponseError as error:
+            if "SUPERSEDED" in str(error):
+                return None
+            raise
+        return cast("list[Any]", answers)
+
+
+@dataclass
+class Writer:
+    """A worker, or whoever has adopted its journal: a real Store above a wire that the test holds."""
+
+    server: Server
+    journal: Journal
+    pending: Pending
+    inheritance: Inheritance | None = None
+    token: str | None = None
+    life: int = 0
+    """Of the server, as it was when this writer connected."""
+    answers: dict[str, _Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._connection = SimpleNamespace(
+            _writer=self.journal.writer,
+            pending=self.pending,
+            on_stored=self.inheritance.read if self.inheritance else lambda _stored: None,
+            run_id=None,
+            life=0,
+            _birth=None,
+        )
+        self.journal.sync_soon = lambda: None  # type: ignore[method-assign]  # machines do not crash here
+        self.store = Store.__new__(Store)
+        self.store._journal = self.journal
+        self.store._pending = self.pending
+        self.store._connection = cast("OrderedConnection", SimpleNamespace(tell=self._tell, is_connected=True))
+
+    @classmethod
+    def new(cls, server: Server, directory: Path) -> "Writer":
+        journal = Journal.create(directory, f"w-{secrets.token_hex(4)}")
+        return cls(server, journal, Pending(journal))
+
+    @classmethod
+    def adopting(cls, server: Server, path: Path) -> "Writer":
+        adopted = adopt(path)
+        assert adopted is not None
+        return cls.of_adopted(server, adopted)
+
+    @classmethod
+    def of_adopted(cls, server: Server, adopted: Adopted) -> "Writer":
+        if not server.rules.presumes_orphans:
+            for entry_id in adopted.open:
+                adopted.journal.drop(entry_id)
+            adopted.open.clear()
+        pending = Pending(adopted.journal)
+        inheritance = Inheritance(adopted, pending, "worker_died", lambda _entry: None)
+        return cls(server, adopted.journal, pending, inheritance)
+
+    def _tell(self, operation: Operation) -> None:
+        if self.token is None and isinstance(operation, Hold):
+            return  # as OrderedConnection.tell: it is made when the store is back
+        self.pending.append(operation)
+
+    def ask(self, opened: Opened, accounts: Any) -> None:
+        """Store.hold up to where it waits."""
+        hold = self.pending.live[opened.id] = Hold(opened, accounts)
+        answer = self.answers[opened.id] = _Answer()
+        hold.answer = cast("asyncio.Future[Any]", answer)
+        self.pending.append(hold)
+
+    def give_up(self, entry_id: str) -> None:
+        """Store.hold after its time-out."""
+        hold = self.pending.live.pop(entry_id)
+        self.answers.pop(entry_id)
+        OrderedConnection._give_up(cast("OrderedConnection", SimpleNamespace(_append=self.pending.append)), hold)
+
+    def connect(self) -> None:
+        if not self.server.rules.mends:
+            self.pending.mend = lambda stored: None  # type: ignore[method-assign]
+        if not self.server.rules.rewinds:
+            self.pending.rewind = self._rewind_blindly  # type: ignore[method-assign]
+        self.lose()
+        self.life = self.server.life
+        connection = cast("OrderedConnection", self._connection)
+        self.token = driven(OrderedConnection._take_over(connection, cast("Any", _Wire(self.server))))
+
+    def _rewind_blindly(self, stored: int) -> int:
+        self.pending.counted = max(stored, self.pending.counted)
+        return self.pending.counted
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if self.token is not None:
+            self.token = None
+            self.pending.put_back()
+
+    def call(self) -> Call | None:
+        """The next batch, packed; it is under way."""
+        if self.token is None:
+            self.connect()
+        batch = self.pending.take()
+        return self.packed(batch) if batch else None
+
+    def packed(self, batch: list[Operation]) -> Call:
+        assert self.token is not None
+        return Call(Script(cast("Any", None), self.journal.writer, self.token)._arguments, packed(batch))
+
+    def answered(self, answers: list[Any]) -> None:
+        try:
+            self.pending.answered(answers)
+        except GapFoundError:
+            self.token = None
+
+    def deliver_all(self) -> None:
+        for _ in range(50):
+            call = self.call()
+            if call is None:
+                return
+            answers = call.carry_out(self.server)
+            if answers is None:
+                self.lose()
+            else:
+                self.answered(answers)
+        raise AssertionError("the store does not come to rest")
+
+    def let_go(self) -> Path:
+        """kill -9: what is in memory is gone, what was written stays."""
+        path = self.journal._directory
+        self.journal.close(remove=False)
+        return path
+
+
+class _Sweeping(Sweeping):
+    """A sweeper whose connections are the test's."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._on_presumed = lambda _entry: None
+
+    @asynccontextmanager
+    async def _wire(self) -> AsyncIterator[Any]:
+        yield _Wire(self._server)
+
+
+def sweep(server: Server, name: str) -> int:
+    """Take a writer for dead."""
+    sweeping = _Sweeping(server)
+    beat = driven(sweeping.beats()).get(name)
+    return 0 if beat is None else driven(sweeping.sweep(name, beat, "host_lost"))
