@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from types import FrameType
 
@@ -45,14 +46,18 @@ def run(args: argparse.Namespace) -> int:
         ops_listener = opened.enter_context(bind(config.ops_listen, "--ops-listen"))
         metrics_dir = config.data_dir / "metrics"
         workers = opened.enter_context(closing(Workers(config.workers, listener, metrics_dir)))
-        # Now, because these imports take about as long as those of the workers that have just begun.
-        import uvloop  # noqa: PLC0415
-
-        from proxy.server.supervisor import Supervisor  # noqa: PLC0415
+        # Imports take most of the start, so they come late: here beside those of the workers that have just begun.
         from proxy.store import EmbeddedStore  # noqa: PLC0415
 
         embedded = None if config.redis_url else opened.enter_context(closing(EmbeddedStore(config.data_dir)))
-        store_url = embedded.open() if embedded else config.redis_url or ""
+        with ThreadPoolExecutor(1) as beside:
+            opening = beside.submit(embedded.open) if embedded else None
+
+            import uvloop  # noqa: PLC0415
+
+            from proxy.server.supervisor import Supervisor  # noqa: PLC0415
+
+        store_url = opening.result() if opening else config.redis_url or ""
         base = f"http://{_reachable(listener.getsockname())}/v1"
         ops = f"http://{_reachable(ops_listener.getsockname())}/metrics"
         supervisor = Supervisor(

@@ -1,6 +1,7 @@
 """The ops port: /metrics of all workers together with the budgets as the store has them now, /healthz and /readyz."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -33,6 +35,16 @@ class State(Protocol):
     def book(self) -> BudgetBook: ...
     @property
     def store(self) -> Store: ...
+
+
+class _Brief(logging.Filter):
+    """A client that sends malformed HTTP gets its 400; it is no fault of ours, and must not fill the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+logging.getLogger("aiohttp.server").addFilter(_Brief())
 
 
 class Ops:
