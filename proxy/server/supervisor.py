@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from proxy.budgets import BudgetBook, Raises
@@ -31,7 +31,6 @@ from proxy.metrics import Metrics, count_into_files, forget_now
 from proxy.server import reloading
 from proxy.server.adoption import Adoption
 from proxy.server.following import Following
-from proxy.server.ops import Ops
 from proxy.server.reloading import Outcome
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
@@ -40,6 +39,9 @@ from proxy.server.workers import KILL_SECONDS, Workers
 from proxy.settlement import count_presumed
 from proxy.store import Store, Sweeping
 from rates.errors import CatalogueError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 log = logging.getLogger("taximeter")
 
@@ -100,13 +102,11 @@ class Supervisor:
         _say_warnings(self._config)
         self.store = await self._open_store()
         endless: list[asyncio.Task[None]] = []
-        runner = web.AppRunner(
-            Ops(self, self._metrics_dir).application(), handle_signals=False, access_log=None, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        await web.SockSite(runner, self._ops_listener).start()
+        ops: web.AppRunner | None = None
         try:
             await self._workers.start(self._config, self._store_url)
+            ops = await self._opened_ops()
+            await self._workers.wait_ready()
             self._tasks.start(self._workers.keep(), name="workers")
             if self._revive_store is not None:
                 self._tasks.start(self._keep_store(self._revive_store), name="embedded store")
@@ -129,8 +129,22 @@ class Supervisor:
             await self._stop_jobs()
             await self._workers.stop(self._config.drain_seconds)
             await self._tasks.drain(KILL_SECONDS)
-            await runner.cleanup()
+            if ops is not None:
+                await ops.cleanup()
             await self.store.close(0)
+
+    async def _opened_ops(self) -> "web.AppRunner":
+        # Here, because it takes about as long as what the workers do with their orders meanwhile.
+        from aiohttp import web  # noqa: PLC0415
+
+        from proxy.server.ops import Ops  # noqa: PLC0415
+
+        runner = web.AppRunner(
+            Ops(self, self._metrics_dir).application(), handle_signals=False, access_log=None, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        await web.SockSite(runner, self._ops_listener).start()
+        return runner
 
     def _adoption(self) -> Adoption:
         """In the background: whatever earlier lives have left must not delay this one."""

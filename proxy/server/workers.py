@@ -36,7 +36,7 @@ class Worker:
     """One process, from its beginning to its end."""
 
     answers: Answers
-    """From `open` on."""
+    """From `serve` on."""
 
     def __init__(self, slot: int, listener: socket.socket) -> None:
         """Begin it: it imports what it needs, and waits for its orders. Raises OSError."""
@@ -61,12 +61,15 @@ class Worker:
             os.close(told)
         self.pid = self._process.pid
 
-    async def serve(self, orders: Orders) -> bool:
-        """Its first orders; whether it became ready with them. One that does not say so in time is killed."""
+    async def serve(self, orders: Orders) -> None:
+        """Its first orders."""
         self.answers = await Answers.open(self._heard)
         loop = asyncio.get_running_loop()
         self._orders, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
         self.tell(orders)
+
+    async def ready(self) -> bool:
+        """Whether it became ready. One that does not say so in time is killed."""
         self.was_ready = await self.answers.first_of(READY, seconds=START_SECONDS) is not None
         if not self.was_ready:
             self.signal(signal.SIGKILL)
@@ -137,9 +140,14 @@ class Workers:
             worker.leave()
 
     async def start(self, config: Config, store_url: str) -> None:
-        """Give them their orders, and wait until all are ready. Raises TaximeterError."""
+        """Give them their orders."""
         self._given = Orders(config, store_url)
-        if not all(await asyncio.gather(*(worker.serve(self._given.of(worker.slot)) for worker in self._workers))):
+        for worker in self._workers:
+            await worker.serve(self._given.of(worker.slot))
+
+    async def wait_ready(self) -> None:
+        """Raises TaximeterError when one does not start."""
+        if not all(await asyncio.gather(*(worker.ready() for worker in self._workers))):
             raise TaximeterError("a worker did not start: its reason stands above")
 
     async def keep(self) -> None:
@@ -164,7 +172,8 @@ class Workers:
             log.error("worker %d (pid %d) ended with %s: it is replaced%s", slot, worker.pid, _ending(code), when)
             if (successor := await self._begun_again(slot, pause)) is None:
                 return
-            if not await successor.serve(self._given.of(slot)) and not self._stopping.is_set():
+            await successor.serve(self._given.of(slot))
+            if not await successor.ready() and not self._stopping.is_set():
                 log.error("the new worker %d did not become ready", slot)
 
     async def _begun_again(self, slot: int, pause: float) -> Worker | None:
