@@ -7,7 +7,7 @@ from proxy.config.records import without_password
 from proxy.config.sources import Setting, did_you_mean, toml
 from proxy.config.values import text
 
-STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _VENDORS = {  # hosts of OpenAI-compatible APIs → the provider of rates/cards/imported
     "api.anthropic.com": "anthropic",

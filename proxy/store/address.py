@@ -118,7 +118,7 @@ class Address:
         try:
             return dict(parse_url(url))
         except ValueError:
-            schemes = "redis, rediss, unix, redis+sentinel or redis+cluster"
+            schemes = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster or rediss+cluster"
             raise StoreRefused(f"store {self.shown}: the URL must begin with {schemes} and be complete") from None
 
 

@@ -33,7 +33,9 @@ def test_upstreams(tmp_path: Path, written: str, expected: str) -> None:
         "unix:///run/valkey.sock?db=1",
         "unix://user:pass@/run/valkey.sock",
         "redis+sentinel://:p@a:26379,b:26379,[::1]:26379/mymaster/0",
+        "rediss+sentinel://:p@a:26379,b:26379/mymaster/0?ssl_ca_certs=/etc/ca.pem",
         "redis+cluster://a:1,b:2",
+        "rediss+cluster://a:1,b:2?ssl_ca_certs=/etc/ca.pem",
     ],
 )
 def test_stores(tmp_path: Path, url: str) -> None:

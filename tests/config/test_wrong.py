@@ -157,7 +157,10 @@ def test_upstreams(tmp_path: Path, url: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("localhost:6379", "must start with one of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"),
+        (
+            "localhost:6379",
+            "must start with one of redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, ",
+        ),
         ("redi://h", 'did you mean "redis"?'),
         ("http://:pa55@h", "must start with one of"),
         ("redis://:pa55@h:port", "the port must be a number"),

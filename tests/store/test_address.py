@@ -250,41 +250,71 @@ async def test_a_sentinel_that_knows_no_such_master(kind: str, short_path: Path)
             await Store.open(f"redis+sentinel://127.0.0.1:{port}/other", writer="w", timeout=1)
 
 
-async def test_tls(short_path: Path) -> None:
-    key, certificate = short_path / "key.pem", short_path / "cert.pem"
+@contextlib.contextmanager
+def tls_server(directory: Path, *options: str) -> Iterator[tuple[Server, int, Path]]:
+    """A server that speaks TLS on a port, which it shares with its sentinels and its cluster, and the certificate."""
+    key, certificate = directory / "key.pem", directory / "cert.pem"
     made = subprocess.run(
         [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "1",
-            ),
-            *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost"),
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "1", "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
         ],
         capture_output=True,
     )
     assert made.returncode == 0, made.stderr
     port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
     server = Server(
-        "redis",
-        short_path,
-        *("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
-        *("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"),
+        "redis", directory, *tls, *("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"), *options
     )
     server.start()
     try:
-        url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
-        async with await Store.open(url, writer="w", timeout=2) as store:
-            assert await store.hold(opened("e1", 1), [account()]) is None
-        with pytest.raises(StoreAway):
-            await Store.open(f"rediss://localhost:{port}/0", writer="w", timeout=2)
+        yield server, port, certificate
     finally:
         server.kill()
+
+
+async def holds_over(url: str) -> None:
+    async with await Store.open(url, writer="w", timeout=2) as store:
+        assert await store.hold(opened("e1", 1), [account()]) is None
+
+
+async def test_tls(short_path: Path) -> None:
+    with tls_server(short_path) as (_, port, certificate):
+        await holds_over(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        with pytest.raises(StoreAway):
+            await Store.open(f"rediss://localhost:{port}/0", writer="w", timeout=2)
+
+
+async def test_a_cluster_over_tls(short_path: Path) -> None:
+    options = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", str(free_port()))
+    with tls_server(short_path, *options) as (server, port, certificate):
+        with server.client() as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            await eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        await holds_over(f"rediss+cluster://localhost:1,localhost:{port}?ssl_ca_certs={certificate}")
+
+
+async def test_a_sentinel_over_tls(short_path: Path) -> None:
+    with tls_server(short_path) as (_, port, certificate):
+        asked = free_port()
+        watch = short_path / "sentinel.conf"
+        watch.write_text(
+            f"port 0\ntls-port {asked}\nbind 127.0.0.1\nprotected-mode no\ndir {short_path}\n"
+            f"tls-cert-file {certificate}\ntls-key-file {short_path / 'key.pem'}\ntls-ca-cert-file {certificate}\n"
+            f"tls-auth-clients no\ntls-replication yes\nsentinel monitor main 127.0.0.1 {port} 1\n"
+        )
+        process = subprocess.Popen(
+            [binary_of("redis"), str(watch), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            url = f"rediss+sentinel://127.0.0.1:{asked}/main/0?ssl_ca_certs={certificate}"
+            async with await Store.open(url, writer="w", timeout=2, must_answer=False) as store:
+                await eventually(lambda: store.is_connected)
+            await holds_over(url)
+            with pytest.raises(StoreAway):
+                await Store.open(url.replace("rediss", "redis"), writer="w", timeout=2)
+        finally:
+            process.kill()
+            process.wait()
