@@ -1,16 +1,14 @@
 """What `taximeter budgets` can change: `reload`, `raise` and `acknowledge`."""
 
 import argparse
-import getpass
 import json
-import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from proxy.budgets import BudgetBook, Raise, Raises, budget_from
 from proxy.cli.durations import coming_moment
-from proxy.cli.options import add_config_arguments, add_json_argument, read_config
+from proxy.cli.options import add_config_arguments, add_json_argument, operator, read_config
 from proxy.config.budgets import limit_nanos, owner_name
 from proxy.config.sources import did_you_mean, toml
 from proxy.errors import UsageError
@@ -92,7 +90,7 @@ def _raise(args: argparse.Namespace) -> int:
             f"--to {dollars(limit)} is no raise: budget {budget.name} has {dollars(budget.limit)}; "
             "a lower limit belongs into the configuration (then: taximeter budgets reload)"
         )
-    raised = Raise(budget=budget.name, owner=owner, limit=limit, until=until, who=_who(), why=why, at=now)
+    raised = Raise(budget=budget.name, owner=owner, limit=limit, until=until, who=operator(), why=why, at=now)
     from proxy.cli.reading import with_store  # noqa: PLC0415 - imports redis
 
     async def write(store: "Store") -> None:
@@ -117,7 +115,7 @@ def _acknowledge(args: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     from proxy.cli.reading import with_store  # noqa: PLC0415 - imports redis
 
-    is_new = with_store(config, lambda store: store.acknowledge(_who(), why, now), directory=config.data_dir)
+    is_new = with_store(config, lambda store: store.acknowledge(operator(), why, now), directory=config.data_dir)
     if args.json:
         print(json.dumps({"acknowledged": is_new}, indent=2))
     elif is_new:
@@ -132,14 +130,6 @@ def _why(text: str) -> str:
     if not why or len(why) > LONGEST_WHY or not why.isprintable():
         raise UsageError(f"--why: say in one line of 1 to {LONGEST_WHY} characters why")
     return why
-
-
-def _who() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}"
 
 
 ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {

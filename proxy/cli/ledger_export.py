@@ -8,7 +8,7 @@ from pathlib import Path
 from proxy.cli.reading import with_reads
 from proxy.config import Config
 from proxy.errors import TaximeterError, UsageError
-from proxy.reports.ledger_export import WRITERS, Format, WholeFile
+from proxy.reports.ledger_export import WRITERS, Format, whole_file
 from proxy.store.ledger import CLOCK_SKEW, Ledger, Span, began_within, place_at
 from proxy.store.reads import Reads
 
@@ -16,7 +16,7 @@ from proxy.store.reads import Reads
 def export(config: Config, form: Format, path: Path | None, since: datetime | None, until: datetime | None) -> int:
     with contextlib.ExitStack() as stack:
         if path is not None:
-            out = stack.enter_context(WholeFile(path))
+            out = stack.enter_context(whole_file(path))
         elif sys.stdout is None:
             raise UsageError("stdout is closed: add -o FILE")
         else:

@@ -1,9 +1,6 @@
 """`taximeter ledger reprice`: what past traffic costs on other cards, and corrections to that."""
 
 import hashlib
-import os
-import pwd
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +8,7 @@ from pathlib import Path
 
 from proxy.admission import Rules
 from proxy.budgets import BudgetBook
+from proxy.cli.options import operator
 from proxy.cli.reading import with_reads
 from proxy.config import Config
 from proxy.ledger import LedgerEntry, utc_text
@@ -100,8 +98,7 @@ def _corrections(repricing: Repricing, entries: Sequence[LedgerEntry]) -> list[C
 
 
 def _audit(action: str, facts: Mapping[str, object]) -> dict[str, object]:
-    who = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
-    return {"at": utc_text(datetime.now(UTC)), "who": who, "action": action, **facts}
+    return {"at": utc_text(datetime.now(UTC)), "who": operator(), "action": action, **facts}
 
 
 def _named(cards: Path | None) -> str | None:

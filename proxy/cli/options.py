@@ -1,7 +1,9 @@
 """The flags that commands share, and the configuration they lead to."""
 
 import argparse
+import getpass
 import re
+import socket
 from datetime import UTC, datetime
 
 from proxy.config import Config, load_config
@@ -51,3 +53,12 @@ def read_config(args: argparse.Namespace, *, with_upstream_key: bool = False) ->
     """The configuration under these flags. Only who forwards needs the upstream's key, and only they read it."""
     flags = {flag: getattr(args, flag, None) for flag in _FLAGS}
     return load_config(flags, with_upstream_key=with_upstream_key)
+
+
+def operator() -> str:
+    """Who runs this command, for the audit: `user@machine`."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}"

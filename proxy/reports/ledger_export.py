@@ -6,10 +6,9 @@ import importlib
 import io
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol
 
 import msgspec
@@ -111,33 +110,27 @@ class Parquet:
 WRITERS: Mapping[Format, Callable[[BinaryIO], Writer]] = {"jsonl": JsonLines, "csv": Csv, "parquet": Parquet}
 
 
-class WholeFile:
-    """A file that appears under its name when it is whole, and not before. Raises UsageError where it cannot be."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is whole, and not before.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> BinaryIO:
-        try:
-            self._file = self._partial.open("xb")
-        except OSError as error:
-            raise UsageError(f"{self._path}: {error.strerror}") from None
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._file is not None
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                self._partial.replace(self._path)
-        finally:
-            with contextlib.suppress(OSError):  # a full disk: closing writes once more
-                self._file.close()
-            self._partial.unlink(missing_ok=True)
+    Raises UsageError where it cannot be made, and TaximeterError where it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        out = partial.open("xb")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    try:
+        with out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise TaximeterError(f"{path}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _pyarrow() -> tuple[Any, Any]:
