@@ -23,8 +23,8 @@ The life of a request:
     owner. A metered request's body is read once; `metering.read_request` reads the model, whether it streams, and the
     most output it allows.
 2.  `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the hold at the
-    asked model's rate. One script call in `store` sets it aside on all of them or refuses. The request waits for that
-    answer only when a refusing budget matches; otherwise the hold travels along.
+    asked model's rate (near a limit its prompt is counted first). One script call in `store` sets it aside on all of
+    them or refuses. The request waits for that answer only when a refusing budget matches; else the hold travels along.
 3.  It is journalled; then `server.exchange` sends it through `upstream`, whose connection calls it with each piece of
     the answer; the piece is written to the client at once, and the `Meter` sees it. A stream that was not asked for
     its usage is asked (`include_usage` is spliced in), and what the client did not ask for is taken out again.

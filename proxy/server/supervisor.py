@@ -86,6 +86,7 @@ class Supervisor:
         self._reading = asyncio.Lock()
         self._data_dir = config.data_dir  # of this life: another one in the configuration needs a restart
         self._jobs: asyncio.Task[None] | None = None
+        self._sweeper = Sweeper(Sweeping(store_url, self._presumed))  # it remembers beats, whatever is read again
         self._stopping = asyncio.Event()
         self.serving = False
         self._looked = look(config.rate_files)
@@ -208,7 +209,7 @@ class Supervisor:
         config = self._config
         return [
             Trim(self.store, days=config.ledger_days, most=config.ledger_max_entries),
-            Sweeper(Sweeping(self._store_url, self._presumed)),
+            self._sweeper,
             Backfill(self.store, self.book),
             *(Notify(self.store, self.book, receiver) for receiver in config.notify),
         ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import Config, Secret
-from proxy.server.control import Frames, Orders, frame, read_frame
+from proxy.server.control import READY, REFUSED, Answers, Frames, Orders, applied, frame, read_frame, tell
 
 
 def orders(slot: int) -> Orders:
@@ -38,3 +38,25 @@ def test_reading_one_frame_leaves_the_next_in_the_pipe() -> None:
 
 def test_a_key_does_not_show_in_orders() -> None:
     assert "sk-1" not in repr(orders(0))
+
+
+async def test_answers_are_heard_whole_and_in_any_order() -> None:
+    heard, told = os.pipe()
+    answers = await Answers.open(os.fdopen(heard, "rb"))
+    os.write(told, READY + b"\nappl")
+    assert await answers.first_of(READY, seconds=5) == READY
+    assert await answers.first_of(applied(1), seconds=0.05) is None
+    os.write(told, b"ied 1\n")
+    tell(told, REFUSED + applied(2))
+    assert await answers.first_of(applied(2), REFUSED + applied(2), seconds=5) == REFUSED + applied(2)
+    assert await answers.first_of(applied(1), seconds=5) == applied(1)
+    os.close(told)
+    assert await answers.first_of(applied(3), seconds=5) is None  # at once: its worker has gone
+    assert answers.ended.is_set()
+
+
+def test_who_is_told_may_be_gone() -> None:
+    heard, told = os.pipe()
+    os.close(heard)
+    tell(told, READY)
+    os.close(told)
