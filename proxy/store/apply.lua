@@ -37,33 +37,88 @@ local function greater(a, b)
   return a ~= b and (a > b) ~= a_negative
 end
 
--- Reads {committed, held, committed, held, …} of accounts; nil for what is not there. Fails before any write when an
--- account is not two numbers, or has no room for another amount.
-local function read(accounts)
-  if #accounts == 0 then return {} end
-  local names = {}
-  for i, account in ipairs(accounts) do
-    names[2 * i - 1], names[2 * i] = COMMITTED .. account[1], HELD .. account[1]
+-- What a batch changes often (accounts, sums) is read once, kept as Lua numbers as long as they are small enough to be
+-- exact, and written at the end by `flush`, which cannot fail: what is kept was read, and has room.
+local SMALL, SMALL_CHANGE = 15, 13 -- characters; 64 operations change an account twice each at most
+local kept_accounts, kept_sums = {}, {}
+
+local function text(value) return string.format('%.0f', value) end
+
+local function checked_number(name, value)
+  if not value:find('^%-?%d+$') then error(name .. ' is not a number', 0) end
+  if greater(value, CEILING) then error(name .. ' is full', 0) end
+  return value
+end
+
+local function flush_account(account)
+  if account.more ~= 0 then redis.call('INCRBY', COMMITTED .. account.key, text(account.more)) end
+  if account.more_held ~= 0 then redis.call('INCRBY', HELD .. account.key, text(account.more_held)) end
+  kept_accounts[account.key] = nil
+end
+
+local function flush()
+  for _, account in pairs(kept_accounts) do flush_account(account) end
+  for name, sums in pairs(kept_sums) do
+    for field, more in pairs(sums) do
+      if more ~= 0 then redis.call('HINCRBY', name, field, text(more)) end
+    end
   end
-  local values = redis.call('MGET', unpack(names))
-  for i = 1, #names do
-    local value = values[i]
-    if value then
-      if not value:find('^%-?%d+$') then error(names[i] .. ' is not a number', 0) end
-      if greater(value, CEILING) then error(names[i] .. ' is full', 0) end
+  kept_sums = {}
+end
+
+-- An account as it is now: {is_there, is_kept, committed, held}; the last two are numbers where it is kept, else text.
+-- Fails before any write when they are not two numbers, or have no room for another amount.
+local function read(key)
+  if kept_accounts[key] then return kept_accounts[key] end
+  local names = { COMMITTED .. key, HELD .. key }
+  local values = redis.call('MGET', names[1], names[2])
+  for i = 1, 2 do
+    if values[i] then
+      checked_number(names[i], values[i])
     elseif redis.call('EXISTS', names[i]) == 1 then
       error(names[i] .. ' is not a string', 0) -- MGET answers nil for it
     end
   end
-  return values
+  local committed, held = values[1], values[2]
+  if not (committed and held) then return { committed = committed or '0', held = held or '0' } end
+  if #committed > SMALL or #held > SMALL then return { is_there = true, committed = committed, held = held } end
+  local account = { key = key, is_there = true, is_kept = true, more = 0, more_held = 0 }
+  account.committed, account.held = tonumber(committed), tonumber(held)
+  kept_accounts[key] = account
+  return account
 end
 
--- Adds to an account {key, …, expires_at, series, owner}, and makes it where it is not there.
-local function add(account, expires_at, series, owner, is_there, amount, held)
-  local key = account[1]
+local function texts(account)
+  if account.is_kept then return text(account.committed), text(account.held) end
+  return account.committed, account.held
+end
+
+-- Whether more is committed than `most`, a text.
+local function exceeds(account, most)
+  if account.is_kept and #most <= SMALL then return account.committed > tonumber(most) end
+  return greater((texts(account)), most)
+end
+
+-- Adds texts to an account that is there.
+local function move(key, account, amount, held)
+  if account.is_kept then
+    if #amount <= SMALL_CHANGE and #held <= SMALL_CHANGE then
+      account.committed, account.more = account.committed + amount, account.more + amount
+      if held ~= '0' then account.held, account.more_held = account.held + held, account.more_held + held end
+      return
+    end
+    flush_account(account)
+  end
   redis.call('INCRBY', COMMITTED .. key, amount)
-  if held ~= '0' or not is_there then redis.call('INCRBY', HELD .. key, held) end
-  if is_there then return end
+  redis.call('INCRBY', HELD .. key, held)
+end
+
+-- Adds to an account, and makes it where it is not there.
+local function add(key, expires_at, series, owner, amount, held)
+  local account = read(key)
+  if account.is_there then return move(key, account, amount, held) end
+  redis.call('INCRBY', COMMITTED .. key, amount)
+  redis.call('INCRBY', HELD .. key, held)
   if owner ~= '' then redis.pcall('SADD', OWNERS .. series, owner) end -- a list for people: never in money's way
   if expires_at == '' then return end
   redis.call('EXPIREAT', COMMITTED .. key, expires_at)
@@ -72,51 +127,63 @@ local function add(account, expires_at, series, owner, is_there, amount, held)
 end
 
 -- Gives back what a record of a hold says: lines of `nanos account-key`, an empty line, and an Opened as JSON. An
--- account that has expired meanwhile stays away; `there` names some that have not.
-local function give_back(record, there)
+-- account that has expired meanwhile stays away.
+local function give_back(record)
   for amount, key in record:sub(1, (record:find('\n\n', 1, true))):gmatch('(%d+) ([^\n]+)') do
-    if there and there[key] or redis.call('EXISTS', COMMITTED .. key, HELD .. key) == 2 then
-      redis.call('DECRBY', COMMITTED .. key, amount)
-      redis.call('DECRBY', HELD .. key, amount)
-    end
+    local account = read(key)
+    if account.is_there and amount ~= '0' then move(key, account, '-' .. amount, '-' .. amount) end -- rule 8
   end
 end
 
 -- Gives back what is held under this id, if anything is.
-local function drop(id, there)
+local function drop(id)
   local record = redis.call('HGET', holds, id)
   if not record then return end
   redis.call('HDEL', holds, id)
-  give_back(record, there)
+  give_back(record)
 end
 
--- Checks all that a charge will change. Returns which of its accounts are there.
-local function checked(charge)
+-- Checks all that a charge will change.
+local function check_charge(charge)
   local _, accounts, _, day, row, quantities = unpack(charge)
-  local values = read(accounts)
+  for _, account in ipairs(accounts) do read(account[1]) end
+  local name = SUMS .. day
+  local sums = kept_sums[name] or {}
   local fields = {}
-  for i = 1, #quantities, 2 do fields[#fields + 1] = row .. quantities[i] end
-  for _, value in ipairs(redis.call('HMGET', SUMS .. day, unpack(fields))) do
-    if value and (not value:find('^%-?%d+$') or greater(value, CEILING)) then
-      error(SUMS .. day .. ' has a sum that is full', 0)
+  for i = 1, #quantities, 2 do
+    local field = row .. quantities[i]
+    if not sums[field] then fields[#fields + 1] = field end
+  end
+  if #fields > 0 then
+    local values = redis.call('HMGET', name, unpack(fields))
+    for i, field in ipairs(fields) do
+      local value = checked_number(name, values[i] or '0')
+      if #value <= SMALL then sums[field] = 0 end
     end
+    kept_sums[name] = sums
   end
   if not has_ledger then has_ledger = redis.call('XLEN', ledger) end -- fails where the key is no stream
-  local there = {}
-  for i, account in ipairs(accounts) do there[account[1]] = values[2 * i - 1] and values[2 * i] end
-  return there
 end
 
 -- Writes a charge that was checked. With `is_reversal`, accounts that have expired meanwhile stay away.
-local function write(charge, there, line, is_reversal)
+local function write(charge, line, is_reversal)
   local _, accounts, amount, day, row, quantities = unpack(charge)
   for _, account in ipairs(accounts) do
-    local is_there = there[account[1]]
-    if is_there or not is_reversal then
-      add(account, account[2], account[3], account[4], is_there, amount, '0')
+    local key = account[1]
+    if not is_reversal or read(key).is_there then
+      add(key, account[2], account[3], account[4], amount, '0')
     end
   end
-  for i = 1, #quantities, 2 do redis.call('HINCRBY', SUMS .. day, row .. quantities[i], quantities[i + 1]) end
+  local name = SUMS .. day
+  for i = 1, #quantities, 2 do
+    local field, quantity = row .. quantities[i], quantities[i + 1]
+    local more = kept_sums[name][field]
+    if more and #quantity <= SMALL_CHANGE then
+      kept_sums[name][field] = more + quantity
+    else
+      redis.call('HINCRBY', name, field, quantity)
+    end
+  end
   redis.call('XADD', ledger, '*', 'e', line)
 end
 
@@ -126,20 +193,18 @@ end
 local function hold(id, accounts, opened)
   if redis.call('HEXISTS', holds, id) == 1 then return 0 end -- rule 6: idempotent by entry id
   if has_presumed and redis.call('HEXISTS', presumed, id) == 1 then return 0 end -- rule 5: never revived
-  local values = read(accounts)
   local refusals = {}
   for i, account in ipairs(accounts) do
-    local committed = values[2 * i - 1] or '0'
-    if account[3] ~= '' and greater(committed, account[3]) then
+    local now = read(account[1])
+    if account[3] ~= '' and exceeds(now, account[3]) then
       refusals[#refusals + 1] = i - 1
-      refusals[#refusals + 1] = committed
-      refusals[#refusals + 1] = values[2 * i] or '0'
+      refusals[#refusals + 1], refusals[#refusals + 2] = texts(now)
     end
   end
   if #refusals > 0 then return refusals end
   local record = {}
   for i, account in ipairs(accounts) do
-    add(account, account[4], account[5], account[6], values[2 * i - 1] and values[2 * i], account[2], account[2])
+    add(account[1], account[4], account[5], account[6], account[2], account[2])
     record[i] = account[2] .. ' ' .. account[1]
   end
   redis.call('HSET', holds, id, table.concat(record, '\n') .. NOTHING_HELD .. opened)
@@ -151,7 +216,8 @@ local function reverse(id)
   local reversal = has_presumed and redis.call('HGET', presumed, id)
   if not reversal then return 0 end
   local back = cmsgpack.unpack(reversal)
-  write(back, checked(back), back[7], true)
+  check_charge(back)
+  write(back, back[7], true)
   redis.call('HDEL', presumed, id)
   return 0
 end
@@ -164,8 +230,10 @@ end
 
 -- {3, {{key}, …}}: answers {committed, held, …}; Python subtracts.
 local function check(accounts)
-  local values = read(accounts)
-  for i = 1, 2 * #accounts do values[i] = values[i] or '0' end
+  local values = {}
+  for i, account in ipairs(accounts) do
+    values[2 * i - 1], values[2 * i] = texts(read(account[1]))
+  end
   return values
 end
 
@@ -178,7 +246,6 @@ local function turn(before, this, id)
 end
 
 local function count(this)
-  redis.call('HSET', writer, 'number', this)
   number = this
   return 0
 end
@@ -203,22 +270,22 @@ local function settle(before, this, charge)
   elseif has_presumed then
     reversal = redis.call('HGET', presumed, id)
   end
-  local there = checked(charge)
+  check_charge(charge)
   local back = reversal and cmsgpack.unpack(reversal)
-  local still_there = back and checked(back)
+  if back then check_charge(back) end
   -- rule 4: it finds a hold, a presumed entry or neither, and is charged in any case
-  drop(id, there)
-  if record then give_back(record, there) end
+  drop(id)
+  if record then give_back(record) end
   if parked ~= '' then
     redis.call('HDEL', parked, id)
     redis.call('ZREM', due, id .. ' ' .. parked)
   end
   if back then
-    write(back, still_there, back[7], true)
+    write(back, back[7], true)
     redis.call('HDEL', presumed, id)
-    write(charge, there, (charge[7]:gsub('"line":"entry"', '"line":"correction"', 1)))
+    write(charge, (charge[7]:gsub('"line":"entry"', '"line":"correction"', 1)))
   else
-    write(charge, there, charge[7])
+    write(charge, charge[7])
   end
   return count(this)
 end
@@ -261,11 +328,12 @@ end
 local function presume(charge, reversal)
   local id = charge[1]
   if redis.call('HEXISTS', holds, id) == 0 then return 1 end
-  local there = checked(charge)
-  drop(id, there)
-  write(charge, there, charge[7])
+  check_charge(charge)
+  drop(id)
+  write(charge, charge[7])
   redis.call('HSET', presumed, id, cmsgpack.pack(reversal)) -- rule 5
   redis.call('EXPIRE', presumed, KEPT)
+  has_presumed = true
   return 0
 end
 
@@ -275,9 +343,9 @@ local function presume_parked(key, forget_at, charge, reversal)
   local value = redis.call('HGET', key, id)
   local record, held = (value or '\n!'):match('^(.-)\n(.*)$')
   if held:byte() == 33 then return 1 end
-  local there = checked(charge)
-  give_back(held, there)
-  write(charge, there, charge[7])
+  check_charge(charge)
+  give_back(held)
+  write(charge, charge[7])
   redis.call('HSET', key, id, record .. '\n!' .. cmsgpack.pack(reversal))
   redis.call('ZADD', due, forget_at, id .. ' ' .. key)
   return 0
@@ -304,6 +372,12 @@ end
 local apply = {
   hold, release, check, settle, skip, park, beat, reverse, presume, presume_parked, forget_parked, retire,
 }
+local counted = number
+local function finish()
+  flush()
+  if number ~= counted then redis.call('HSET', writer, 'number', number) end
+end
+
 local answers = {}
 for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do
   local done, answer = pcall(apply[operation[1]], unpack(operation, 2))
@@ -311,8 +385,12 @@ for i, operation in ipairs(cmsgpack.unpack(ARGV[7])) do
     answer = tostring(type(answer) == 'table' and answer.err or answer)
     -- A cluster is moving the slot, and a key is not here (any more, or not made yet). Each operation reads an account
     -- before it writes, so this one has written nothing; the ones before it know that they came.
-    if answer:find('non local key', 1, true) then return redis.error_reply('TRYAGAIN ' .. answer) end
+    if answer:find('non local key', 1, true) then
+      finish()
+      return redis.error_reply('TRYAGAIN ' .. answer)
+    end
   end
   answers[i] = answer
 end
+finish()
 return answers

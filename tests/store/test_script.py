@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from proxy.budgets import Account
 from proxy.store import keys
 from proxy.store.finished import Numbered
-from proxy.store.operations import Hold, Operation, Release
+from proxy.store.operations import Hold, Operation, Presume, Release, Swept
 from proxy.store.script import SOURCE
 from tests.store.calling import Caller, charge, park
 from tests.store.cases import TODAY, account, opened
@@ -112,6 +112,87 @@ def test_an_operation_that_does_not_exist_is_answered(caller: Caller, raw: redis
     assert isinstance(answers, list)
     assert "attempt to call" in answers[0]
     assert answers[1] == 0
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def machine_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tm-") as path:
+        server = Server(request.param, Path(path))
+        server.start()
+        yield server
+        server.kill()
+
+
+steps: st.SearchStrategy[tuple[str, int, set[int], int]] = st.one_of(
+    st.tuples(st.just("hold"), st.integers(0, 9), st.sets(st.integers(0, 4), min_size=1), st.integers(0, 60)),
+    st.tuples(st.just("settle"), st.integers(0, 9), st.sets(st.integers(0, 4)), st.integers(0, 60)),
+    st.tuples(
+        st.sampled_from(["hold", "settle"]),
+        st.integers(0, 9),
+        st.sets(st.integers(0, 4), min_size=1),
+        st.sampled_from([10**13 - 1, 10**13, 10**14, 10**15, 10**16]),
+    ),
+    st.tuples(st.sampled_from(["release", "presume"]), st.integers(0, 9), st.just(set()), st.just(0)),
+)
+
+
+def operations_of(drawn: list[tuple[str, int, set[int], int]]) -> list[Operation | Swept]:
+    made: list[Operation | Swept] = []
+    number = 0
+    for what, which, positions, amount in drawn:
+        accounts = [ACCOUNTS[position] for position in sorted(positions)]
+        entry_id = f"e{which}"
+        if what == "hold":
+            made.append(Hold(opened(entry_id, amount, *accounts), accounts))
+        elif what == "release":
+            made.append(Release(entry_id))
+        elif what == "presume":
+            made.append(Presume(opened(entry_id, amount, ACCOUNTS[2]), "host_lost", "w"))
+        else:
+            number += 1
+            made.append(charge(number, entry_id, amount, accounts))
+    return made
+
+
+def everything(client: redis.Redis) -> dict[str, object]:
+    """All that is in the store, but for the times of lines."""
+    found: dict[str, object] = {}
+    for key in client.scan_iter():
+        match client.type(key):
+            case "string":
+                found[key] = (client.get(key), client.ttl(key) > 0)
+            case "hash" if key == keys.presumed("w"):
+                found[key] = set(client.hkeys(key))  # of what is no text
+            case "hash":
+                fields: dict[str, str] = client.hgetall(key)  # type: ignore[assignment]
+                found[key] = {name: value for name, value in fields.items() if value != "0"}
+            case "set":
+                found[key] = client.smembers(key)
+            case "stream":
+                lines: Any = client.xrange(key)
+                found[key] = [fields for _, fields in lines]
+    return found
+
+
+@pytest.mark.parametrize("start", ["0", str(10**15 - 30), str(2**53 - 50), "9199999999999999990"])
+def test_many_operations_in_one_call_are_what_they_are_one_by_one(machine_server: Server, start: str) -> None:
+    """What a batch keeps in Lua numbers is exact, and is all written."""
+    with machine_server.client() as client:
+
+        def all_in(calls: list[list[Operation | Swept]]) -> tuple[list[Any], dict[str, object]]:
+            client.flushall()
+            caller = Caller(client)
+            for each in (ACCOUNTS[0], ACCOUNTS[4]):
+                client.mset({keys.committed(each.key): start, keys.held(each.key): "0"})
+            return [answer for call in calls for answer in caller.call(*call)], everything(client)
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(steps, min_size=1, max_size=40))
+        def same(drawn: list[tuple[str, int, set[int], int]]) -> None:
+            operations = operations_of(drawn)
+            assert all_in([operations]) == all_in([[operation] for operation in operations])
+
+        same()
 
 
 @dataclass
@@ -263,15 +344,6 @@ class StoreMachine(RuleBasedStateMachine):
         sums: dict[str, str] = self.client.hgetall(keys.sums(TODAY))  # type: ignore[assignment]
         total = sum(int(value) for field, value in sums.items() if field.endswith("]requests"))
         assert total == self.model.lines
-
-
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def machine_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="tm-") as path:
-        server = Server(request.param, Path(path))
-        server.start()
-        yield server
-        server.kill()
 
 
 def test_any_order_of_calls_keeps_the_sums(machine_server: Server) -> None:
