@@ -17,6 +17,7 @@ from rates import ModelName
 from rates.money import to_usd
 from rates.usage import Usage
 
+CLIENT_GONE = 499  # the status of a request whose client left before it had one
 OTHER = "other"
 MAX_MODELS = 1000
 MAX_OWNERS = 1000
@@ -88,8 +89,12 @@ class Metrics:
         *,
         owners: Iterable[str] = (),
         at_the_end: Callable[[Callable[[], None]], object] | None = None,
+        on_written: Callable[[], object] | None = None,
     ) -> None:
-        """`at_the_end` has a function called at the end of a turn of the event loop; None: all counts at once."""
+        """`at_the_end` has a function called at the end of a turn of the event loop; None: all counts at once.
+
+        `on_written` is called when all that was counted so far stands in the files.
+        """
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taximeter_{name}", text, labels, registry=registry)
@@ -120,7 +125,7 @@ class Metrics:
         self._shutdown = gauge(
             "model_shutdown_timestamp_seconds", "When a model's vendor will stop it.", "max", "model"
         )
-        turn = self._turn = Turn(at_the_end)
+        turn = self._turn = Turn(at_the_end, on_written)
         open_streams = gauge("open_streams", "Streams that are open now.", "sum")
         self.spool_entries = gauge("spool_entries", "Settled requests that the store has not applied yet.", "sum")
         self.journal_bytes = gauge("journal_bytes", "Size of the journals on disk.", "sum")

@@ -10,7 +10,7 @@ from proxy.admission import Admitted, Learned, Rules
 from proxy.budgets import Account
 from proxy.ledger import LedgerEntry, Moved, Parked, Status, kept_id, utc_text
 from proxy.metering import Reading
-from proxy.metrics import Labels, Metrics
+from proxy.metrics import CLIENT_GONE, Labels, Metrics
 from proxy.store import Store
 from rates import Charge, Found, ModelName, NotPriced, parse_model_name, price
 from rates.usage import Usage
@@ -194,16 +194,23 @@ class Settlement:
         self._metrics.baseline_cost(model, baseline, nanos)
 
 
-def count_presumed(metrics: Metrics, entry: LedgerEntry) -> None:
-    """Count an entry that was made from what was held, after whoever would have counted it was gone."""
+def count_entry(metrics: Metrics, entry: LedgerEntry) -> None:
+    """Count an entry after whoever would have counted it was gone."""
     name = parse_model_name(entry.served_model) if entry.served_model else None
-    known = entry.card is not None and name is not None and not name.fine_tuned
+    known = entry.card is not None and name is not None and (not name.fine_tuned or entry.status == "reported")
     labels = metrics.labels(entry.owner, name, known=known)
+    if entry.status != "presumed":  # else nobody lived to answer
+        metrics.answered(labels, entry.endpoint, entry.upstream_status or CLIENT_GONE)
+    if entry.status == "failed":
+        return
     metrics.used(labels, Usage.of(entry.usage), datetime.fromisoformat(entry.at).timestamp())
+    if entry.status == "estimated":
+        metrics.estimated(entry.reason or "unknown")
     if entry.cost_nanos is None:
         metrics.unpriced(entry.served_model or "")
         return
-    metrics.presumed(entry.cost_nanos)
+    if entry.status == "presumed":
+        metrics.presumed(entry.cost_nanos)
     metrics.cost(labels, entry.cost_nanos)
 
 

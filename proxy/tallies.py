@@ -20,8 +20,11 @@ class Turn:
     earlier turns did.
     """
 
-    def __init__(self, at_the_end: Callable[[Callable[[], None]], object] | None) -> None:
+    def __init__(
+        self, at_the_end: Callable[[Callable[[], None]], object] | None, on_paid: Callable[[], object] | None = None
+    ) -> None:
         self._at_the_end = at_the_end
+        self._on_paid = on_paid
         self._due: list[Due] = []
 
     def owe(self, due: Due) -> None:
@@ -35,6 +38,8 @@ class Turn:
         due, self._due = self._due, []
         for each in due:
             each.pay()
+        if self._on_paid is not None:
+            self._on_paid()
 
 
 class Tally:

@@ -15,7 +15,7 @@ from proxy.errors import JournalFailed
 from proxy.journal import frames
 from proxy.journal.frames import Base, Done, Dropped, Opened, Record
 from proxy.journal.journal import SEGMENT_BYTES, Journal
-from proxy.journal.segment import Segment, remove_files, segment_paths, take_lock
+from proxy.journal.segment import Counted, Segment, remove_files, segment_paths, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Adopted:
     finished: list[tuple[int, str, bytes]]
     """DONE records that are still here, in order. A number that is missing cannot be read any more."""
     is_whole: bool
+    counted: int
+    """The DONEs up to this number stand in the metrics."""
 
     @property
     def writer(self) -> str:
@@ -125,6 +127,7 @@ def _adopted(path: Path, lock: int, segment_bytes: int) -> Adopted:
                 segments.append(Segment.reopen(file, good, found.number, is_cut=is_last))
             else:  # it was only just begun
                 remove_files([file])
+        counted = Counted(path)
         if not segments:
             segments.append(Segment.create(path, 1, frames.base(path.name, 0, {}), 0))
     except BaseException:
@@ -135,13 +138,14 @@ def _adopted(path: Path, lock: int, segment_bytes: int) -> Adopted:
     journal = Journal(
         path,
         lock,
+        counted,
         segments,
         last_number=found.number,
         open_=dict(open_),
         segment_bytes=segment_bytes,
         new_in=(path,),
     )
-    return Adopted(journal, open_, found.finished, found.is_whole)
+    return Adopted(journal, open_, found.finished, found.is_whole, counted.number)
 
 
 def _read(file: Path, writer: str, found: _Found, *, is_last: bool) -> int:

@@ -17,7 +17,7 @@ from typing import Self
 
 from proxy.errors import JournalFailed
 from proxy.journal import frames
-from proxy.journal.segment import LOCK, Segment, remove_files, sync_directory, take_lock
+from proxy.journal.segment import COUNTED, LOCK, Counted, Segment, remove_files, sync_directory, take_lock
 
 SEGMENT_BYTES = 8 << 20
 SYNC_WITHIN = 0.05  # seconds, for those who do not wait
@@ -32,6 +32,7 @@ class Journal:
         self,
         directory: Path,
         lock: int,
+        counted: Counted,
         segments: Sequence[Segment],
         *,
         last_number: int,
@@ -39,12 +40,13 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         new_in: Sequence[Path] = (),
     ) -> None:
-        """Owns the descriptors of lock and segments from now on; the last segment goes on being written."""
+        """Owns `lock`, `counted` and the segments from now on; the last segment goes on being written."""
         self.writer = directory.name
         self.last_number = last_number
         """The number of the last DONE."""
         self._directory = directory
         self._lock = lock
+        self._counted = counted
         self._open = open_  # what is open on disk: what waits in the backlog still counts
         self._backlog: deque[tuple[bytes, str, int]] = deque()  # frames with their entry's id and the number after them
         self._segment_bytes = segment_bytes
@@ -77,6 +79,7 @@ class Journal:
             if lock is None:
                 raise JournalFailed(f"the journal {path} was taken away while it was being made")
             try:
+                counted = Counted(path)
                 segment = Segment.create(path, 1, frames.base(writer, 0, {}), 0)
             except OSError:
                 os.close(lock)
@@ -86,6 +89,7 @@ class Journal:
         return cls(
             path,
             lock,
+            counted,
             [segment],
             last_number=0,
             open_={},
@@ -122,6 +126,11 @@ class Journal:
     def drop(self, entry_id: str) -> None:
         """A request was never sent. Kept in memory like `done`."""
         self._end(frames.dropped(entry_id), entry_id)
+
+    def counted(self) -> None:
+        """All DONEs so far stand in the metrics: whoever adopts this journal counts only later ones."""
+        if not self._is_closed:
+            self._counted.number = self.last_number
 
     def continue_after(self, number: int) -> None:
         """The store has more than this journal remembers (the machine crashed): the next DONE comes after that."""
@@ -265,11 +274,12 @@ class Journal:
             self._next.set_result(JournalFailed(f"the journal {self._directory} is closed"))
         if remove:
             remove_files([segment.path for segment in self._segments])
-            remove_files([self._directory / LOCK])
+            remove_files([self._directory / COUNTED, self._directory / LOCK])
             try:
                 self._directory.rmdir()
             except OSError as error:
                 log.error("%s cannot be removed: %s", self._directory, error.strerror)  # noqa: TRY400
+        self._counted.close()
         os.close(self._lock)
 
 

@@ -2,12 +2,16 @@
 
 import fcntl
 import logging
+import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from struct import Struct
 
 LOCK = "lock"
+COUNTED = "counted"
 SUFFIX = ".seg"
+_NUMBER = Struct("=Q")
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +73,32 @@ class Segment:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class Counted:
+    """A number in a file of eight bytes that outlives its process: setting it is a write to memory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises OSError."""
+        descriptor = os.open(directory / COUNTED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size != _NUMBER.size:
+                os.ftruncate(descriptor, _NUMBER.size)
+                os.pwrite(descriptor, bytes(_NUMBER.size), 0)  # a full disk must show here, and not in memory
+            self._memory = mmap.mmap(descriptor, _NUMBER.size)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def number(self) -> int:
+        return int(_NUMBER.unpack_from(self._memory)[0])
+
+    @number.setter
+    def number(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 0, number)
+
+    def close(self) -> None:
+        self._memory.close()
 
 
 def sync_directory(directory: Path) -> None:

@@ -13,8 +13,8 @@ from proxy.errors import JournalFailed
 from proxy.journal import Adopted, adopt, orphans
 from proxy.ledger import LedgerEntry
 from proxy.metrics import Metrics
-from proxy.settlement import count_presumed
-from proxy.store import Store
+from proxy.settlement import count_entry
+from proxy.store import Store, uncounted_entries
 
 LOOK_SECONDS = 5.0  # between looks that nobody has asked for
 SHOW_SECONDS = 0.5
@@ -74,11 +74,14 @@ class Adoption:
 
     async def _finish(self, path: Path, adopted: Adopted) -> None:
         presumed = 0
+        for entry in uncounted_entries(adopted):
+            count_entry(self._metrics, entry)
+        adopted.journal.counted()
 
         def count(entry: LedgerEntry) -> None:
             nonlocal presumed
             presumed += 1
-            count_presumed(self._metrics, entry)
+            count_entry(self._metrics, entry)
 
         def watch(store: Store) -> None:
             self._stores[path] = adopted, store

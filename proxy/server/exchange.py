@@ -14,7 +14,7 @@ from proxy.deadlines import NEVER, Deadlines
 from proxy.errors import UpstreamError, UpstreamTooSlow
 from proxy.http1 import ResponseHead
 from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
-from proxy.metrics import Metrics
+from proxy.metrics import CLIENT_GONE, Metrics
 from proxy.server import replies
 from proxy.server.counting import Counting
 from proxy.server.headers import to_client
@@ -27,7 +27,6 @@ from rates.money import usd_text
 MAX_PRICED_REPLY = 4 * 1024 * 1024
 # Seconds that a JSON reply waits for a count of what the upstream did not say; then it has no cost in its head.
 COUNTING_SECONDS = 1.0
-CLIENT_GONE = 499
 
 
 class Exchange:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from proxy.errors import UpstreamError
 from proxy.http1 import ResponseHead, chunk, last_chunk
 from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
-from proxy.metrics import Labels, Metrics
+from proxy.metrics import CLIENT_GONE, Labels, Metrics
 from proxy.server import replies
-from proxy.server.exchange import CLIENT_GONE
 from proxy.server.headers import to_client
 from proxy.server.request import Request
 from proxy.upstream import Attempt, Upstream

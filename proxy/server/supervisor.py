@@ -36,7 +36,7 @@ from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
 from proxy.server.watch import look
 from proxy.server.workers import KILL_SECONDS, Workers
-from proxy.settlement import count_presumed
+from proxy.settlement import count_entry
 from proxy.store import Store, Sweeping
 from rates.errors import CatalogueError
 
@@ -223,7 +223,7 @@ class Supervisor:
 
     def _presumed(self, entry: LedgerEntry) -> None:
         log.info("the cost of %s is presumed: %s", entry.id, entry.reason)
-        count_presumed(self._metrics, entry)
+        count_entry(self._metrics, entry)
 
     async def _start_jobs(self) -> None:
         await self._stop_jobs()

@@ -63,11 +63,11 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
 
     count_into_files(orders.slot)
     rules = build_rules(config)
-    metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon)
-    metrics.expect_budgets(budget.name for budget in config.budgets)
     data_dir = DataDir(config.data_dir)
     writer = f"{data_dir.proxy_id()}-{orders.slot}-{os.urandom(3).hex()}"  # one for each life of a worker
     journal = Journal.create(data_dir.journals, writer)
+    metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon, on_written=journal.counted)
+    metrics.expect_budgets(budget.name for budget in config.budgets)
     store = await Store.open(
         orders.store_url,
         writer=writer,

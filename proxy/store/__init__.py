@@ -28,6 +28,7 @@ damage       what becomes of its file where that does not load
 """
 
 from proxy.data_dir import DataDir
+from proxy.store.adoption import uncounted_entries
 from proxy.store.caller_keys import CallerKey
 from proxy.store.embedded import EmbeddedStore, embedded_store
 from proxy.store.finished import SetAside
@@ -48,4 +49,5 @@ __all__ = [
     "Sweeping",
     "embedded_store",
     "moved_account",
+    "uncounted_entries",
 ]

@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 _opened = msgspec.json.Decoder(Opened).decode
 
 
+def uncounted_entries(adopted: Adopted) -> list[LedgerEntry]:
+    """What was charged to the end of the journal, but stands in no metric: its worker was killed in the same moment."""
+    records = (Numbered.of_body(*each) for each in adopted.finished if each[0] > adopted.counted)
+    return [entry for record in records if (entry := record.entry) is not None]
+
+
 class Inheritance:
     """Puts into `pending` what the journal says. `on_presumed` is called when a presumed entry was applied."""
 

@@ -14,6 +14,7 @@ from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw, text
 
 _SETTLE, _SKIP, _PARK = 4, 5, 6
 _CHARGED_ELSEWHERE = 2
+_entry = msgspec.json.Decoder(LedgerEntry).decode
 _body = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 
 
@@ -61,6 +62,13 @@ class Numbered:
     def payload(self) -> tuple[int, str, str, msgspec.Raw]:
         assert self.number is not None
         return self._kind, str(self.number - 1), str(self.number), self._content
+
+    @property
+    def entry(self) -> LedgerEntry | None:
+        """The ledger entry, of one that has it."""
+        if self._kind != _SETTLE:
+            return None
+        return _entry(msgspec.msgpack.decode(self._content)[6])
 
     @property
     def is_skipped(self) -> bool:

@@ -15,7 +15,7 @@ from proxy.config import BudgetConfig, Config
 from proxy.ledger import LedgerEntry, Moved
 from proxy.metering import Ending, Meter, Reading, endpoint_of, read_request
 from proxy.metrics import Metrics
-from proxy.settlement import Settled, Settlement
+from proxy.settlement import Settled, Settlement, count_entry
 from proxy.store import Store
 from rates import Usage, load_catalogue
 
@@ -278,3 +278,44 @@ def test_estimated_and_presumed_requests_are_counted() -> None:
     assert bench.value("presumed_requests_total") == 1
     assert bench.value("presumed_cost_dollars_total") == pytest.approx(0.00015)
     assert presumed.cost_nanos == 150_000
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "reason"),
+    [
+        (FINE_TUNED, "reported", None),
+        ("gpt-4o-mini-2024-07-18", "reported", None),
+        ("gpt-4o-mini-2024-07-18", "estimated", "client_left"),
+        ("nobody-knows", "reported", None),
+        (None, "failed", None),
+        (None, "presumed", "no_status"),
+    ],
+)
+def test_an_entry_counts_alike_when_its_worker_did_not_live_to_count_it(
+    model: str | None, status: Literal["reported", "estimated", "presumed", "failed"], reason: str | None
+) -> None:
+    """Of all that the ledger tells; the baseline beside a fine-tune is not in it."""
+    bench = Bench()
+    entry = bench.settle("gpt-4o-mini", reading(model, USAGE if status != "failed" else Usage(), status, reason))
+    late = CollectorRegistry()
+    count_entry(Metrics(late), entry)
+    told = ("tokens", "cost_dollars", "unpriced_requests", "estimated_requests", "presumed_requests")
+
+    def counts(registry: CollectorRegistry) -> set[tuple[str, str, float]]:
+        return {
+            (sample.name, str(sample.labels), sample.value)
+            for family in registry.collect()
+            if family.name.removeprefix("taximeter_") in told
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+
+    assert counts(late) == counts(bench.registry)
+    answered = late.get_sample_value("taximeter_requests_total", answered_labels(late)) if status != "presumed" else 1
+    assert answered == 1
+
+
+def answered_labels(registry: CollectorRegistry) -> dict[str, str]:
+    [family] = [family for family in registry.collect() if family.name == "taximeter_requests"]
+    [labels] = [sample.labels for sample in family.samples if sample.name.endswith("_total")]
+    return labels

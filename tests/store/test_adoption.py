@@ -9,10 +9,10 @@ import redis
 from proxy.budgets import Account
 from proxy.journal import Journal, adopt, orphans
 from proxy.ledger import LedgerEntry
-from proxy.store import Store
+from proxy.store import Store, uncounted_entries
 from proxy.store.operations import Hold
 from tests.store.calling import Caller, ledger, standing, sums
-from tests.store.cases import account, entry, opened
+from tests.store.cases import account, entry, opened, parked_request
 from tests.store.conftest import applied, eventually
 from tests.store.servers import Server
 
@@ -79,6 +79,33 @@ async def test_what_is_open_is_presumed_and_what_was_not_sent_is_not(
     assert (standing(raw, BUDGET), sums(raw)["requests"]) == ((47, 0), 2)
     assert list(tmp_path.iterdir()) == []
     assert traces(raw) == []
+
+
+async def test_what_no_metric_counts_is_known(server: Server, tmp_path: Path) -> None:
+    """A worker counts at the end of a turn; it may be killed before."""
+    store = await writer(server, tmp_path)
+    assert store._journal is not None
+    for name in ("counted", "not counted", "background"):
+        await begin(store, name)
+    store.settle(entry("counted", 7), [BUDGET])
+    store._journal.counted()
+    store.settle(entry("not counted", 8), [BUDGET])
+    store.park("resp_1", parked_request("background"), opened("background", 40, BUDGET))
+    await applied(store)
+    await die(store)
+    for _ in range(2):
+        adopted = adopt(tmp_path / "w1")
+        assert adopted is not None
+        assert [each.id for each in uncounted_entries(adopted)] == ["not counted"]
+        adopted.journal.close(remove=False)
+    adopted = adopt(tmp_path / "w1")
+    assert adopted is not None
+    adopted.journal.counted()
+    adopted.journal.close(remove=False)
+    adopted = adopt(tmp_path / "w1")
+    assert adopted is not None
+    assert uncounted_entries(adopted) == []
+    adopted.journal.close(remove=False)
 
 
 async def test_what_the_store_had_not_applied_is_applied(own_server: Server, tmp_path: Path) -> None:
