@@ -25,7 +25,7 @@ from proxy.store import keys
 from proxy.store.address import Address
 from proxy.store.birth import Birth
 from proxy.store.finished import Numbered
-from proxy.store.operations import Asked, Beat, Check, Hold, Operation, Refusal, Release, packed
+from proxy.store.operations import Asked, Check, Hold, Operation, Refusal, Release, packed
 from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
 from proxy.store.script import Script, ScriptFailed
 from proxy.store.wire import Wire
@@ -242,7 +242,7 @@ class OrderedConnection:
                     self._attempted.set_result(None)
             if self._beat_at <= self._loop.time():
                 self._beat_at = self._loop.time() + BEAT_SECONDS
-                self._append(Beat())
+                self.pending.beat()
             batch = self.pending.take()
             if not batch:
                 self._done.set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.store.finished import Numbered, SetAside
-from proxy.store.operations import Asked, Hold, Operation, Release, Reverse, text_of
+from proxy.store.operations import Asked, Beat, Hold, Operation, Release, Reverse, text_of
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
 log = logging.getLogger(__name__)
@@ -103,6 +103,10 @@ class Pending:
                 operation.number = self._journal.done(operation.entry_id, operation.body)
             self.charges += 1
         self._queue.append(operation)
+
+    def beat(self) -> None:
+        """Say that the writer lives, before all that waits: catching up must not look like being dead."""
+        self._queue.appendleft(Beat())
 
     def take(self) -> list[Operation]:
         """The next batch; it stays under way until `answered`, `failed` or `put_back`."""

@@ -171,6 +171,12 @@ def test_a_failing_script_is_narrowed_down_to_one() -> None:
     assert [each.id for each in pending.set_aside] == ["e1"]
 
 
+def test_a_beat_does_not_wait_behind_what_is_caught_up() -> None:
+    pending = pending_with(3 * BATCH)
+    pending.beat()
+    assert pending.take()[0].payload == (7,)
+
+
 async def test_a_hold_that_was_given_up_is_not_sent() -> None:
     pending = pending_with(0)
     hold = Hold(opened("h", 1), [account()])
