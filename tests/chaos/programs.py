@@ -167,6 +167,7 @@ class Cutter:
     def __init__(self, targets: Sequence[int]) -> None:
         self._targets = list(targets)
         self.ports = [free_port() for _ in targets]
+        self._turn = asyncio.Lock()  # an order and its answer
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -183,8 +184,9 @@ class Cutter:
         """`cut PORT fin|reset`, `lose PORT`, `shut PORT`, `open PORT`: how many connections it met."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{' '.join(map(str, words))}\n".encode())
-        return int(await self._line())
+        async with self._turn:
+            self._process.stdin.write(f"{' '.join(map(str, words))}\n".encode())
+            return int(await self._line())
 
     async def stop(self) -> None:
         if self._process is not None:
