@@ -137,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
     def hold(self) -> None:
         if not self._is_held:
             self._is_held = True
-            self.deadline = NEVER
+            self.deadline = self._usual_deadline()
             self._transport.pause_reading()
 
     def go_on(self) -> None:

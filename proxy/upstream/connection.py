@@ -87,9 +87,12 @@ class Connection(asyncio.Protocol):
     def transport(self) -> asyncio.Transport:
         return self._transport
 
-    @property
     def is_usable(self) -> bool:
-        return self._attempt is None and not self._transport.is_closing()
+        """It can carry a request now: nobody has closed it, as far as the system knows this very moment."""
+        if self._attempt is not None or self._transport.is_closing():
+            return False
+        mark = self._mark = self._kernel.mark()
+        return mark is None or mark.is_open
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
@@ -100,11 +103,10 @@ class Connection(asyncio.Protocol):
         self._home.deadlines.watch(self)
 
     def carry(self, attempt: Attempt) -> None:
-        """Send a request. The answer goes to its receiver."""
+        """Send a request, where `is_usable` has just said so. The answer goes to its receiver."""
         self._attempt = attempt
         attempt.connection = self
         attempt.began = True
-        self._mark = self._kernel.mark()
         self.deadline = self._loop.time() + self._home.silence_seconds
         body = attempt.body
         if body is None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 _STATE, _ACKED, _SENT = 0, 120, 200
 _SIZE = 256
 _NEEDED = 216
-_TCP_CLOSE = 7
+_TCP_ESTABLISHED, _TCP_CLOSE = 1, 7
 
 
 class Taken(Enum):
@@ -27,11 +27,12 @@ class Taken(Enum):
 
 
 class Mark(NamedTuple):
-    """Counts of bytes, as they were before a request."""
+    """Counts of bytes, as they were before a request, and whether both ends were open then."""
 
     acked: int
     received: int
     sent: int
+    is_open: bool
 
 
 class Kernel:
@@ -82,4 +83,4 @@ class Kernel:
 def _mark(info: bytes) -> Mark:
     acked, received = struct.unpack_from("=QQ", info, _ACKED)
     sent, again = struct.unpack_from("=QQ", info, _SENT)
-    return Mark(acked, received, sent - again)
+    return Mark(acked, received, sent - again, info[_STATE] == _TCP_ESTABLISHED)

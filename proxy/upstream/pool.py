@@ -121,8 +121,9 @@ class Upstream:
         """The one used last: it is the least likely to have been closed, and the others may grow old."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable:
+            if connection.is_usable():
                 return connection
+            connection.close()
         return None
 
     def _dial_for(self, attempt: Attempt) -> None:
@@ -139,9 +140,13 @@ class Upstream:
         except asyncio.CancelledError:
             attempt.fail(UpstreamUnreachable("taximeter is ending", sent=False))
             raise
+        except Exception:
+            log.exception("internal fault while connecting to the upstream %s", self.shown)
+            attempt.fail(UpstreamUnreachable(f"internal fault on the way to {self.shown}", sent=False))
+            return
         if attempt.over:
             self.give_back(connection)
-        elif connection.is_usable:
+        elif connection.is_usable():
             connection.carry(attempt)
         else:
             reason = "closed the connection at once"
