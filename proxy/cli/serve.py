@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from types import FrameType
 
@@ -50,14 +49,13 @@ def run(args: argparse.Namespace) -> int:
         from proxy.store import EmbeddedStore  # noqa: PLC0415
 
         embedded = None if config.redis_url else opened.enter_context(closing(EmbeddedStore(config.data_dir)))
-        with ThreadPoolExecutor(1) as beside:
-            opening = beside.submit(embedded.open) if embedded else None
+        if embedded:
+            embedded.begin()
+        import uvloop  # noqa: PLC0415
 
-            import uvloop  # noqa: PLC0415
+        from proxy.server.supervisor import Supervisor  # noqa: PLC0415
 
-            from proxy.server.supervisor import Supervisor  # noqa: PLC0415
-
-        store_url = opening.result() if opening else config.redis_url or ""
+        store_url = embedded.open() if embedded else config.redis_url or ""
         base = f"http://{_reachable(listener.getsockname())}/v1"
         ops = f"http://{_reachable(ops_listener.getsockname())}/metrics"
         supervisor = Supervisor(

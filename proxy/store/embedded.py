@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -53,21 +53,34 @@ class EmbeddedStore:
         self._users: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
+    def begin(self) -> None:
+        """Start the server if none runs, and wait for nothing: `open` does. Raises UsageError."""
+        with self._starting(), self._using():
+            if not self._runs():
+                program = _Program(self._dir.made())
+                with _said_why(program):
+                    self._launch(program, cuts=False)
+
     def open(self) -> str:
         """Attach to the store that runs, or start it. Returns its URL. Again: starts it when it has died."""
-        with self._starting():
-            is_first = self._users is None
-            if self._users is None:
-                self._users = self._dir.open_lock("store.users")
-                fcntl.flock(self._users, fcntl.LOCK_SH)
-            try:
-                path = self._attached() or self._started()
-            except BaseException:
-                if is_first:
-                    os.close(self._users)
-                    self._users = None
-                raise
+        with self._starting(), self._using():
+            path = self._attached() or self._started()
         return f"unix://{quote(path)}"
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Be one of its users from now on, if that works."""
+        is_first = self._users is None
+        if self._users is None:
+            self._users = self._dir.open_lock("store.users")
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+        try:
+            yield
+        except BaseException:
+            if is_first:
+                os.close(self._users)
+                self._users = None
+            raise
 
     def revive(self) -> None:
         """Start the server again if it has died. One that is only slow or stopped is left alone. Raises UsageError."""
@@ -108,7 +121,8 @@ class EmbeddedStore:
             pid, path = _pid_and_path(server)
         finally:
             os.close(server)
-        answer = wait_for_pong(path, lambda: not self._runs(), REACHED_WITHIN)
+        is_ours = self._child is not None and self._child.pid == pid
+        answer = wait_for_pong(path, lambda: not self._runs(), STARTS_WITHIN if is_ours else REACHED_WITHIN)
         if answer is True:
             return path
         if answer is not None and self._is_alone():  # its socket is gone, for one, and nobody else is in its way
@@ -142,36 +156,44 @@ class EmbeddedStore:
 
     def _started(self) -> str:
         """The socket of a new server. Raises UsageError."""
-        directory = self._dir.made()
-        path, kept, log = socket_path(directory), directory / "store", directory / "store.log"
-        binary = server_binary()
-        try:
-            kept.mkdir(mode=0o700, exist_ok=True)
-            said = self._launched(binary, path, options(path, kept, log, cuts=False), log)
-            if said is not None and (torn := torn_end(kept, said)):
-                said = self._launched(binary, path, options(path, kept, log, cuts=True), log)
+        program = _Program(self._dir.made())
+        with _said_why(program):
+            said = self._launched(program, cuts=False)
+            if said is not None and (torn := torn_end(program.kept, said)):
+                said = self._launched(program, cuts=True)
                 if said is None:
                     torn.keep_what_was_cut()
-        except OSError as error:
-            what = f"{error.filename}: " if error.filename else ""
-            raise UsageError(f"the embedded store {binary} cannot be started: {what}{error.strerror}") from None
         if said is not None:
-            raise UsageError(f"the embedded store does not start: {advice(kept, said, binary) or said} (see {log})")
-        return path
+            why = advice(program.kept, said, program.binary) or said
+            raise UsageError(f"the embedded store does not start: {why} (see {program.log})")
+        return program.path
 
-    def _launched(self, binary: str, path: str, arguments: Sequence[str], log: Path) -> str | None:
+    def _launched(self, program: "_Program", *, cuts: bool) -> str | None:
         """Start the server and wait until it answers; else what it said last. Raises OSError."""
+        began = self._launch(program, cuts=cuts)
+        child = self._child
+        assert child is not None  # it was just started
+        answer = wait_for_pong(program.path, lambda: child.poll() is not None, STARTS_WITHIN)
+        if answer is True:
+            return None
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        return last_line(program.log, began) or str(answer)
+
+    def _launch(self, program: "_Program", *, cuts: bool) -> int:
+        """Start the server; how long its log was before. Raises OSError."""
         if self._child is not None:
             self._child.wait()  # it has died: its lock was free
         server = self._dir.open_lock("store.server")
         try:
             fcntl.flock(server, fcntl.LOCK_EX)
-            write_over(server, f"0\n{path}")
-            with log.open("ab") as output:
+            write_over(server, f"0\n{program.path}")
+            with program.log.open("ab") as output:
                 began = output.tell()
                 # It inherits the lock and holds it as long as it lives.
                 self._child = subprocess.Popen(  # noqa: S603 - our own binary, arguments as a list
-                    [binary, *arguments],
+                    [program.binary, *options(program.path, program.kept, program.log, cuts=cuts)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -179,17 +201,10 @@ class EmbeddedStore:
                     start_new_session=True,
                     umask=0o077,
                 )
-            write_over(server, f"{self._child.pid}\n{path}")
+            write_over(server, f"{self._child.pid}\n{program.path}")
         finally:
             os.close(server)
-        child = self._child
-        answer = wait_for_pong(path, lambda: child.poll() is not None, STARTS_WITHIN)
-        if answer is True:
-            return None
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-        return last_line(log, began) or str(answer)
+        return began
 
     def _stop(self) -> None:
         """Ask the server to end, and wait. One that does not listen gets a signal; its file is append-only."""
@@ -219,6 +234,25 @@ class EmbeddedStore:
             return not try_lock(server, fcntl.LOCK_EX)
         finally:
             os.close(server)
+
+
+class _Program:
+    """The server's binary and its places. Raises UsageError."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path, self.kept, self.log = socket_path(directory), directory / "store", directory / "store.log"
+        self.binary = server_binary()
+
+
+@contextmanager
+def _said_why(program: _Program) -> Iterator[None]:
+    """What the system refuses becomes a UsageError."""
+    try:
+        program.kept.mkdir(mode=0o700, exist_ok=True)
+        yield
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"the embedded store {program.binary} cannot be started: {what}{error.strerror}") from None
 
 
 def _pid_and_path(server: int) -> tuple[int, str]:

@@ -101,6 +101,20 @@ async def test_a_store_works_on_it(data_dir: Path) -> None:
             await applied(store)
 
 
+def test_it_may_be_begun_and_waited_for_later(data_dir: Path) -> None:
+    store = EmbeddedStore(data_dir)
+    store.begin()
+    pid = server_pid(data_dir)
+    with client(store.open()) as asked:
+        assert asked.ping()
+    store.begin()
+    assert server_pid(data_dir) == pid
+    store.close()
+    store.begin()
+    store.close()  # without having used it
+    assert not server_runs(data_dir)
+
+
 def test_users_share_one_server_and_the_last_stops_it(data_dir: Path) -> None:
     first = other_process(data_dir, "sys.stdin.read()")
     pid = server_pid(data_dir)
