@@ -132,7 +132,7 @@ class Settlement:
         entry, reading, metrics = settled.entry, settled.reading, self._metrics
         if entry.status == "failed":
             return
-        at = datetime.fromisoformat(entry.at)
+        at = settled.admitted.at
         metrics.used(settled.labels, reading.usage, at.timestamp())
         if reading.status == "estimated":
             metrics.estimated(reading.reason or "unknown")

@@ -33,6 +33,7 @@ class BudgetBook:
             home = self._of_anybody if budget.owner is None else self._of_owner[budget.owner]
             home.add(_Condition(position, budget))
         self._answers: OrderedDict[_Asked, tuple[Budget, ...]] = OrderedDict()
+        self._matched: dict[_Asked, tuple[Raises, tuple[Account, ...]]] = {}
         self._periods: dict[tuple[PeriodKind, str], Period] = {}
         self._accounts: OrderedDict[tuple[str, str, str | None, Nanos], Account] = OrderedDict()
         self.raises = Raises()
@@ -52,12 +53,23 @@ class BudgetBook:
         whole identity. `fine_tuned` None means unknown: only budgets without that condition match.
         """
         asked = (owner, tuple(names), fine_tuned)
+        known = self._matched.get(asked)
+        if known is not None and known[0] is self.raises and all(account.period.holds(at) for account in known[1]):
+            return known[1]
+        accounts = self._match(asked, at)
+        if not self.raises:  # a raise ends by itself
+            if len(self._matched) >= _ANSWERS_KEPT:
+                self._matched.clear()
+            self._matched[asked] = (self.raises, accounts)
+        return accounts
+
+    def _match(self, asked: _Asked, at: datetime) -> tuple[Account, ...]:
         budgets = self._answers.get(asked)
         if budgets is None:
             budgets = self._answers[asked] = self.budgets_for(*asked)
             if len(self._answers) > _ANSWERS_KEPT:
                 self._answers.popitem(last=False)
-        return tuple(self.account(budget, owner.identity, at) for budget in budgets)
+        return tuple(self.account(budget, asked[0].identity, at) for budget in budgets)
 
     def account(self, budget: Budget, owner_identity: str, at: datetime) -> Account:
         """The account of a budget at this moment; the owner counts only where the limit is per owner."""

@@ -4,6 +4,7 @@ It is journalled, and kept in the store with the hold. No prompt text and no key
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -75,6 +76,7 @@ def presumed(opened: Opened, reason: str, *, writer: str | None = None) -> Ledge
     )
 
 
+@lru_cache(maxsize=1024)  # a request's start is written more than once
 def utc_text(at: datetime) -> str:
     """A moment as entries carry it: UTC, RFC 3339, milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -39,19 +39,9 @@ class ClientConnection(asyncio.Protocol):
     """One at a time: `_request` is the one that is served now."""
 
     __slots__ = (
-        "_body_began",
-        "_body_size",
-        "_held",
-        "_house",
-        "_is_full",
-        "_is_held",
-        "_lingers",
-        "_loop",
-        "_request",
-        "_task",
-        "_transport",
-        "deadline",
-    )
+        "_body_began", "_body_size", "_held", "_house", "_is_full", "_is_held", "_lingers", "_loop", "_request",
+        "_task", "_transport", "deadline",
+    )  # fmt: skip
 
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self._house = house

@@ -21,20 +21,9 @@ class Passage:
     """One request that passes. `over` is called once, at its end; `collect` with what may end an earlier request."""
 
     __slots__ = (
-        "_answer",
-        "_attempt",
-        "_collect",
-        "_endpoint",
-        "_entry_id",
-        "_is_chunked",
-        "_is_over",
-        "_labels",
-        "_meter",
-        "_metrics",
-        "_over",
-        "_request",
-        "_streams",
-    )
+        "_answer", "_attempt", "_collect", "_endpoint", "_entry_id", "_is_chunked", "_is_over", "_labels", "_meter",
+        "_metrics", "_over", "_request", "_streams",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -38,22 +38,9 @@ class Request:
     """Head, body and reply. The body is read whole (`read`) or streamed to who serves it (`stream`)."""
 
     __slots__ = (
-        "_connection",
-        "_ends_with_connection",
-        "_is_chunked",
-        "_keeps",
-        "_limit",
-        "_pieces",
-        "_size",
-        "_streams",
-        "_whole",
-        "body",
-        "gone",
-        "head",
-        "is_replied",
-        "is_switched",
-        "serving",
-    )
+        "_connection", "_ends_with_connection", "_is_chunked", "_keeps", "_limit", "_pieces", "_size", "_streams",
+        "_whole", "body", "gone", "head", "is_replied", "is_switched", "serving",
+    )  # fmt: skip
 
     def __init__(self, connection: "ClientConnection", head: RequestHead, body: Body) -> None:
         self._connection = connection

@@ -35,6 +35,7 @@ from proxy.server.reloading import Outcome
 from proxy.server.rules import build_rules
 from proxy.server.tasks import Tasks
 from proxy.server.watch import look
+from proxy.server.way import check_way
 from proxy.server.workers import KILL_SECONDS, Workers
 from proxy.settlement import count_entry
 from proxy.store import Store, Sweeping
@@ -101,6 +102,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         _say_warnings(self._config)
+        check_way(self._config)
         self.store = await self._open_store()
         endless: list[asyncio.Task[None]] = []
         ops: web.AppRunner | None = None

@@ -34,18 +34,9 @@ class Attempt:
     """Head and body of a request, and how far it got. `body` None: it is streamed, with `send` and `finish`."""
 
     __slots__ = (
-        "_is_paused",
-        "began",
-        "body",
-        "connection",
-        "head",
-        "is_repeat",
-        "method",
-        "over",
-        "receiver",
-        "sent_all",
+        "_is_paused", "began", "body", "connection", "head", "is_repeat", "method", "over", "receiver", "sent_all",
         "upgrade",
-    )
+    )  # fmt: skip
 
     def __init__(self, method: str, head: bytes, body: bytes | None, receiver: Receiver, *, upgrade: bool) -> None:
         self.method = method

@@ -40,25 +40,9 @@ class Connection(asyncio.Protocol):
     """Made by its home. `deadline` is of silence while an attempt is under way, else of idleness."""
 
     __slots__ = (
-        "_attempt",
-        "_body",
-        "_bytes_came",
-        "_head",
-        "_held",
-        "_home",
-        "_interim",
-        "_is_full",
-        "_is_paused",
-        "_kernel",
-        "_loop",
-        "_mark",
-        "_transport",
-        "_tunnels",
-        "_unsent",
-        "deadline",
-        "made_at",
-        "served",
-    )
+        "_attempt", "_body", "_bytes_came", "_head", "_held", "_home", "_interim", "_is_full", "_is_paused",
+        "_kernel", "_loop", "_mark", "_transport", "_tunnels", "_unsent", "deadline", "made_at", "served",
+    )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
         self._home = home
