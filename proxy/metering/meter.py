@@ -17,6 +17,7 @@ What the readings say, and why:
     pending    accepted to be worked on in the background: its usage comes with a later request (`background`)
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -105,6 +106,11 @@ class Meter:
             return self._body.feed(data)
         shown = [self._body.feed(piece) for piece in self._inflater.feed(data)]
         return b"".join(shown) if self.decodes else data
+
+    @property
+    def feeder(self) -> Callable[[bytes], bytes]:
+        """The same as `feed`, for a reply of many pieces: one call less for each. Known after `start`."""
+        return self.feed if self._body is None or self._inflater is not None else self._body.feed
 
     @property
     def ends_background(self) -> bool:

@@ -5,6 +5,7 @@ Requests that follow before the reply is whole (pipelining) wait here, and the c
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from proxy.deadlines import NEVER, Deadlines
@@ -40,13 +41,14 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body_began", "_body_size", "_held", "_house", "_is_full", "_is_held", "_lingers", "_loop", "_request",
-        "_task", "_transport", "deadline",
+        "_task", "_transport", "deadline", "write",
     )  # fmt: skip
 
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self._house = house
         self._loop = loop
         self._transport: asyncio.Transport
+        self.write: Callable[[bytes], object]
         self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._held = b""
@@ -59,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
+        self.write = transport.write
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.deadline = self._loop.time() + IDLE_SECONDS
@@ -116,9 +119,6 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     # --- called by the request ---
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     def keeps(self, request: Request) -> bool:
         """May another request follow on this connection? Not after a body that was not read to its end."""

@@ -39,9 +39,9 @@ class Exchange:
 
     __slots__ = (
         "_admitted", "_answer", "_attempt", "_count", "_counting", "_deadlines", "_ended_at", "_endpoint", "_facts",
-        "_flows", "_hide_usage", "_is_counted_open", "_is_over", "_keeps", "_kept", "_kept_size", "_latency_ms",
-        "_meter", "_metrics", "_over", "_request", "_request_body", "_sent", "_settled", "_settlement", "_started",
-        "_status", "_trailers", "_waits_for_count", "deadline",
+        "_feed", "_flows", "_hide_usage", "_is_counted_open", "_is_over", "_keeps", "_kept", "_kept_size",
+        "_latency_ms", "_meter", "_metrics", "_over", "_request", "_request_body", "_sent", "_settled", "_settlement",
+        "_started", "_status", "_trailers", "_waits_for_count", "deadline",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,7 @@ class Exchange:
         self._over = over
         self._hide_usage = hide_usage
         self._meter = Meter(endpoint, facts, hide_usage=hide_usage)
+        self._feed: Callable[[bytes], bytes] = self._meter.feed
         self._attempt: Attempt | None = None
         self._answer: ResponseHead | None = None
         self._request_body = b""
@@ -170,6 +171,7 @@ class Exchange:
         self._answer = head
         content_type = head.get("content-type") or ""
         self._meter.start(head.status, content_type, head.get("content-encoding") or "")
+        self._feed = self._meter.feeder
         if content_type != "application/json":
             kind = content_type.partition(";")[0].strip().lower()
             self._keeps = kind == "application/json" or kind.endswith("+json")
@@ -188,7 +190,7 @@ class Exchange:
                 self._flow_kept()
             return
         if self._flows:
-            visible = self._meter.feed(payload)
+            visible = self._feed(payload)
             if visible:
                 self._request.write(visible, framed if visible is payload else None)
             return

@@ -166,17 +166,19 @@ class Request:
 
     def write(self, payload: bytes, framed: bytes | None = None) -> None:
         """A piece of the reply. `framed`: the same as chunks, if it came so."""
+        if self.gone:
+            return
         if not self._is_chunked:
-            self._write(payload)
+            self._connection.write(payload)
         elif framed is not None:
-            self._write(framed)
+            self._connection.write(framed)
         elif len(payload) < LARGE:
             if payload:
-                self._write(chunk(payload))
+                self._connection.write(chunk(payload))
         else:
-            self._write(b"%x\r\n" % len(payload))
-            self._write(payload)
-            self._write(b"\r\n")
+            self._connection.write(b"%x\r\n" % len(payload))
+            self._connection.write(payload)
+            self._connection.write(b"\r\n")
 
     def end(self, trailers: list[bytes]) -> None:
         """The reply is whole."""

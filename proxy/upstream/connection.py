@@ -10,7 +10,7 @@ import socket
 from typing import Protocol, cast
 
 from proxy.deadlines import NEVER, Deadlines
-from proxy.errors import UpstreamError, UpstreamTooSlow, UpstreamUnreachable
+from proxy.errors import UpstreamTooSlow, UpstreamUnreachable
 from proxy.http1 import BadHttp, Body, ResponseHead, end_of_head, read_response
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.kernel import Kernel, Mark, Taken
@@ -137,9 +137,9 @@ class Connection(asyncio.Protocol):
             log.warning("the upstream %s sent bytes that nobody asked for: the connection is closed", self._home.shown)
             self._transport.abort()
             return
-        self._bytes_came = True
         try:
             if body is None:
+                self._bytes_came = True
                 self._read_heads(attempt, data)
             elif self._tunnels:
                 attempt.receiver.came(data, None)
@@ -294,8 +294,5 @@ class Connection(asyncio.Protocol):
             return
         sent = taken is not Taken.NOTHING
         attempt.began = sent
-        shown = self._home.shown
-        error: UpstreamError = UpstreamUnreachable(
-            f"the upstream {shown} closed the connection without an answer", sent=sent
-        )
-        attempt.fail(error)
+        reason = f"the upstream {self._home.shown} closed the connection without an answer"
+        attempt.fail(UpstreamUnreachable(reason, sent=sent))
