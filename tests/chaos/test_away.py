@@ -26,5 +26,5 @@ async def test_the_store_goes_and_comes_back(
     assert statistics.median(happened.during) < statistics.median(happened.before) + NOISE / 10
     # A byte that waited for the store would wait for its timeout at least.
     assert max(happened.late) < STORE_TIMEOUT / 2
-    # At most one attempt every two seconds while it is stopped; some more, of readers, when it is back.
-    assert happened.connections <= PROCESSES * (seconds / 2 + 4)
+    # No herd: a process has three connections, and tries each once in two seconds or less often.
+    assert happened.connections <= PROCESSES * (1.5 * seconds + 4)
