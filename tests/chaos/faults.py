@@ -14,6 +14,7 @@ from tests.chaos.programs import Program, Proxy, state_of
 from tests.chaos.town import Town
 
 HEAL_SECONDS = 30.0
+STEADY_SECONDS = 5.0
 LONG_SECONDS = 75.0
 """Longer than the 45 s after which a writer that does not beat is taken for dead by the others, with time to sweep."""
 
@@ -127,6 +128,7 @@ class Faults:
 
     async def worker_forgotten(self) -> str:
         async with self._both_proxies() as (_, proxy):
+            await asyncio.sleep(STEADY_SECONDS)  # one that does not become ready would rightly be replaced
             return await self._stopped([self.chance.choice(proxy.workers())], LONG_SECONDS)
 
     async def proxy_absent(self) -> str:
