@@ -7,7 +7,7 @@
    and prints one JSON object. A latency counts from the moment at which the request was DUE, so a server that stalls
    cannot hide what it kept waiting (no coordinated omission). `idle` prints when all are open, then waits for SIGTERM;
    `closed` ends early at SIGTERM, breaking off what runs. REQUESTS: at most so many (-1: no limit). PERCENT of the
-   clients leave: at once when the request is sent, or after up to 50 events. */
+   clients leave: half of them at once when the request is sent, half after up to 50 events. */
 #include "reply.h"
 
 #define MOST 30000 /* connections */
@@ -72,7 +72,7 @@ static void begin(struct conn *c, int64_t due) {
     c->due = due;
     c->first = 0;
     c->sent = 0;
-    c->leaves = random() % 100 < percent ? random() % 51 : -1;
+    c->leaves = random() % 100 >= percent ? -1 : random() % 2 ? 0 : 1 + random() % 50;
     reply_start(&c->reply);
     if (c->fd >= 0) {
         send_rest(c);

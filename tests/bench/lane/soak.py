@@ -70,7 +70,7 @@ def slope(seconds: Sequence[float], values: Sequence[float]) -> float:
 def role(pid: int) -> str:
     if processes.is_store(pid):
         return "store"
-    return "worker" if "worker" in processes.command(pid) else "supervisor"
+    return "worker" if "-m proxy.server" in processes.command(pid) else "supervisor"
 
 
 def calibrate(run: Run, workers: int) -> tuple[float, int]:
