@@ -35,5 +35,6 @@ The life of a request:
     the store: in one script the hold is dropped, the charge is added to every budget and to the day's sums, and the
     ledger line is written. The client's last byte waits for none of it.
 
-A supervisor owns the listening socket, the embedded store and the ops port; its workers do the above.
+A supervisor owns the listening socket, the embedded store and the ops port; its workers do the above. What a dead
+worker has left in its journal, the supervisor finishes (`server.adoption`).
 """
