@@ -5,8 +5,12 @@ from collections.abc import Generator
 
 # Imported before any test runs: its plugin imports it late, in the middle of a report, where CPython 3.11's AST
 # constructor can trip over its own recursion count (https://github.com/python/cpython/issues/106905).
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
+
+# Nothing is tested by the clock: a busy machine is no fault of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 NO_SKIP = os.environ.get("TAXIMETER_TEST_NO_SKIP") == "1"
 """Set where all parts are installed (`.ci/run`): there a test that skips proves nothing, so it fails."""
