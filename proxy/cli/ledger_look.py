@@ -33,7 +33,7 @@ def tail(args: argparse.Namespace) -> int:
         lines = await ledger.newest(max(args.n, 1))
         if not args.json and (lines or args.follow):
             print(tail_head())
-        _print_rows(lines[len(lines) - args.n :] if args.n else [], as_json=args.json)
+        _print_rows(lines[-args.n :] if args.n else [], as_json=args.json)
         if args.follow:
             await _follow(ledger, lines[-1].place if lines else None, as_json=args.json)
         elif not lines and not args.json:

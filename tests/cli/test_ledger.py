@@ -92,6 +92,13 @@ def test_tail_for_people(cli: Cli, url: str) -> None:
     assert "$0.00  failed" in rows[1]
 
 
+@pytest.mark.parametrize("number", ["3", "4", "5", "20"])
+def test_tail_of_a_ledger_with_fewer_lines(cli: Cli, url: str, number: str) -> None:
+    _, out, _ = cli("ledger", "tail", "-n", number, "--redis-url", url)
+
+    assert [row.rpartition("  ")[2] for row in out.splitlines()[1:]] == IDS
+
+
 def test_tail_for_programs(cli: Cli, url: str) -> None:
     code, out, _ = cli("ledger", "tail", "--json", "--redis-url", url)
 
