@@ -27,8 +27,9 @@ async def trim(reads: Reads, *, keep: timedelta, most: int) -> int:
     oldest = (int(seconds) - int(keep.total_seconds())) * 1000
     done = 0
     while True:
-        surplus = await reads.call("XLEN", keys.LEDGER, seconds=LONGEST_SECONDS) - most
         found = await reads.call("XRANGE", keys.LEDGER, "-", "+", "COUNT", LINES_A_FOLD, seconds=LONGEST_SECONDS)
+        # After the lines: if another trims in between, they are not the first any more, and the script says 0.
+        surplus = await reads.call("XLEN", keys.LEDGER, seconds=LONGEST_SECONDS) - most
         lines = [Line(place, fields[1]) for place, fields in found]
         old = sum(line.millis < oldest for line in lines)
         lines = lines[: max(old, surplus, 0)]

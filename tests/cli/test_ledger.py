@@ -26,7 +26,7 @@ from tests.cli.running import Cli
 from tests.store.cases import entry
 from tests.store.reading import open_reads
 from tests.store.servers import Server
-from tests.system.harness import environment
+from tests.system.harness import environment, heeds_interrupts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 BEGUN = [NOW - timedelta(minutes=minutes) for minutes in (30, 20, 10)]
@@ -334,6 +334,7 @@ def test_following_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
             text=True,
             env=environment(),
             cwd=tmp_path,
+            preexec_fn=heeds_interrupts,  # noqa: PLW1509 - this test starts no thread
         )
         try:
             assert follower.stdout is not None

@@ -123,6 +123,13 @@ class Taximeter:
         await wait_for_exit(self.process, STOP_SECONDS)
 
 
+def heeds_interrupts() -> None:
+    """For a child that a test will interrupt: what runs in the background of a script has SIGINT ignored, and hands
+    that on.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> int:
     deadline = time.monotonic() + seconds
     while (code := process.poll()) is None:

@@ -13,7 +13,7 @@ from proxy.cli.demo_upstream import ScriptedUpstream
 from proxy.cli.small_http import HttpRequest
 from tests.fakes.upstreams import FakeUpstream, breaks_off_stream, response
 from tests.system.client import client
-from tests.system.harness import FINE_TUNED, Start, Taximeter, chat
+from tests.system.harness import FINE_TUNED, Start, Taximeter, chat, heeds_interrupts
 
 BUDGETS: list[dict[str, Any]] = [
     {"name": "all", "limit_usd": "100", "period": "month", "on_exceed": "alert"},
@@ -130,6 +130,7 @@ async def test_the_ledger_is_followed(start: Start, upstream: ScriptedUpstream) 
             env=meter.environ,
             cwd=meter.config.parent,
             stdout=asyncio.subprocess.PIPE,
+            preexec_fn=heeds_interrupts,
         )
         try:
             assert follower.stdout is not None
