@@ -22,6 +22,8 @@ from tests.chaos.town import quiet, running_store, serving
 from tests.store.servers import Server
 from tests.system.harness import chat
 
+pytestmark = pytest.mark.slow
+
 MODEL = "gpt-4o-mini"
 INPUT, OUTPUT = 150, 600  # nanos a token
 ENDPOINT = endpoint_of("POST", "chat/completions")

@@ -17,6 +17,8 @@ from tests.chaos.judgement import ledger_of as ledger
 from tests.chaos.town import running_store
 from tests.store.servers import Server
 
+pytestmark = pytest.mark.slow
+
 # Clocks jump at or around local midnight there, or have done so; Troll jumps by two hours, Lord Howe by half of one.
 ZONES = (
     *("America/Havana", "Asia/Beirut", "Africa/Cairo", "America/Asuncion", "Atlantic/Azores", "America/Scoresbysund"),
