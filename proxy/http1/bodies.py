@@ -1,6 +1,7 @@
 """Bodies: fed with bytes as they come, they give the payload, and say where the body ends (RFC 9112 § 6 and 7)."""
 
 import re
+from abc import ABC, abstractmethod
 
 from proxy.http1.fields import BadHttp, cut_lines, read_fields
 
@@ -22,7 +23,7 @@ _NOT_IN_TRAILERS = frozenset(
 )  # fmt: skip
 
 
-class Body:
+class Body(ABC):
     """What all bodies have.
 
     `feed` returns payload. Once `done`, `rest` is what came after the body, and nothing more may be fed.
@@ -38,8 +39,8 @@ class Body:
         self.trailers: list[bytes] = []
         """Header lines after the last chunk, those that may stand there."""
 
-    def feed(self, data: bytes) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def feed(self, data: bytes) -> bytes: ...
 
     @property
     def ends_with_connection(self) -> bool:

@@ -166,23 +166,18 @@ class OrderedConnection:
 
     async def _run(self) -> None:
         while True:
+            wire: Wire | None = None
             try:
                 wire, script = await self._connect()
+                if await self._flow(wire, script):
+                    return
             except StoreError as error:
                 self._away(error)
             except Exception as error:
-                log.exception("internal fault while connecting to the store")
+                log.exception("internal fault on the connection to the store")
                 self._away(StoreAway(f"internal fault: {error}"))
-            else:
-                try:
-                    if await self._flow(wire, script):
-                        return
-                except StoreError as error:
-                    self._away(error)
-                except Exception as error:
-                    log.exception("internal fault on the connection to the store")
-                    self._away(StoreAway(f"internal fault: {error}"))
-                finally:
+            finally:
+                if wire is not None:
                     self._wire = None
                     self._is_ready = False
                     self.run_id = None

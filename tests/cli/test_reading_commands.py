@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import pytest
 from proxy.budgets.account import Account
 from proxy.budgets.budget import Budget
 from proxy.budgets.period import PeriodKind, period_at
-from proxy.cli.main import main
 from proxy.ledger.entry import LedgerEntry
 from proxy.store import Store, embedded_store
+from tests.cli.running import Cli
 
 TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
 CONFIGURATION = """\
@@ -42,7 +42,6 @@ limit_usd = 0
 period = "total"
 model = "no-such-model"
 """
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +51,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs a command line in a directory that holds the configuration."""
+@pytest.fixture(autouse=True)
+def _configured(tmp_path: Path) -> None:
+    """Every command line of this file runs in a directory that holds the configuration."""
     (tmp_path / "taximeter.toml").write_text(CONFIGURATION)
-    monkeypatch.chdir(tmp_path)
-    for name in ("TAXIMETER_CONFIG", "TAXIMETER_REDIS_URL", "TAXIMETER_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = main(words)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 async def _settle(url: str) -> None:

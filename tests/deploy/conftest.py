@@ -7,7 +7,6 @@ the server is ready, and want to be stopped; the fixtures `prometheus`, `alertma
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -23,6 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.system.harness import free_port
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERT_RULES = DEPLOY / "prometheus" / "alerts.yml"
 
@@ -33,12 +34,6 @@ def program(*names: str) -> str:
     if found is None:
         pytest.skip(f"{names[0]} is not on PATH (Debian packages: prometheus, prometheus-alertmanager)")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def eventually(look: Callable[[], object], *, within: float, what: str) -> float:

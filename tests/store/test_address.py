@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -26,12 +25,7 @@ from tests.store.cases import AT, account, entry, opened
 from tests.store.conftest import applied, eventually
 from tests.store.reading import open_reads
 from tests.store.servers import KINDS, Server, binary_of
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
+from tests.system.harness import free_port
 
 
 async def kwargs(url: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A journal may forget what the store will not lose, and nothing else."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from proxy.store import Store, durable
 from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied, eventually
 from tests.store.servers import KINDS, Server
+from tests.system.harness import free_port
 
 
 @pytest.fixture(params=KINDS)
@@ -108,80 +109,60 @@ async def test_without_a_file_and_a_replica_one_warning_is_all(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_replica_that_is_connected_must_have_it(own_server: Server, tmp_path: Path, short_path: Path) -> None:
+@pytest.fixture
+async def pair(own_server: Server, short_path: Path) -> AsyncIterator[tuple[Server, Server]]:
+    """A master, and a replica that is connected to it."""
     own_server.kill()
     master = Server(own_server.kind, short_path / "m", port=free_port())
     replica = Server(own_server.kind, short_path / "r", "--replicaof", f"127.0.0.1 {master.port}", port=free_port())
     master.start()
     replica.start()
-    try:
-        with master.client() as client:
-            await eventually(lambda: client.info("replication")["connected_slaves"] == 1)
-        store = await opened_store(master, tmp_path)
-        await ride(store, "e1")
-        await eventually(lambda: store._pending.durable == 1)
-        replica.pause()
-        await ride(store, "e2")
-        await applied(store)
-        await asyncio.sleep(0.5)
-        assert store._pending.durable == 1
-        replica.resume()
-        await eventually(lambda: store._pending.durable == 2)
-        await store.close(5)
-    finally:
-        replica.resume()
-        replica.kill()
-        master.kill()
+    with master.client() as client:
+        await eventually(lambda: client.info("replication")["connected_slaves"] == 1)
+    yield master, replica
+    replica.kill()
+    master.kill()
+
+
+async def test_a_replica_that_is_connected_must_have_it(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    master, replica = pair
+    store = await opened_store(master, tmp_path)
+    await ride(store, "e1")
+    await eventually(lambda: store._pending.durable == 1)
+    replica.pause()
+    await ride(store, "e2")
+    await applied(store)
+    await asyncio.sleep(0.5)
+    assert store._pending.durable == 1
+    replica.resume()
+    await eventually(lambda: store._pending.durable == 2)
+    await store.close(5)
 
 
 async def test_a_replica_that_was_there_is_awaited_for_a_while(
-    own_server: Server,
-    tmp_path: Path,
-    short_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failover follows upon the loss of a replica's link: what that one has missed must not be forgotten here."""
-    own_server.kill()
-    master = Server(own_server.kind, short_path / "m", port=free_port())
-    replica = Server(own_server.kind, short_path / "r", "--replicaof", f"127.0.0.1 {master.port}", port=free_port())
-    master.start()
-    replica.start()
-    try:
-        with master.client() as client:
-            await eventually(lambda: client.info("replication")["connected_slaves"] == 1)
-            store = await opened_store(master, tmp_path)
-            await ride(store, "e1")
-            await eventually(lambda: store._pending.durable == 1)
-            replica.kill()
-            await eventually(lambda: client.info("replication")["connected_slaves"] == 0)
-        await ride(store, "e2")
-        await applied(store)
-        await asyncio.sleep(0.5)
-        assert store._pending.durable == 1
-        monkeypatch.setattr(durable, "REPLICA_PATIENCE", 0.1)
-        await eventually(lambda: store._pending.durable == 2)
-        assert caplog.text.count("has had no replica for") == 1
-        await store.close(5)
-    finally:
-        replica.kill()
-        master.kill()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    master, replica = pair
+    store = await opened_store(master, tmp_path)
+    await ride(store, "e1")
+    await eventually(lambda: store._pending.durable == 1)
+    replica.kill()
+    with master.client() as client:
+        await eventually(lambda: client.info("replication")["connected_slaves"] == 0)
+    await ride(store, "e2")
+    await applied(store)
+    await asyncio.sleep(0.5)
+    assert store._pending.durable == 1
+    monkeypatch.setattr(durable, "REPLICA_PATIENCE", 0.1)
+    await eventually(lambda: store._pending.durable == 2)
+    assert caplog.text.count("has had no replica for") == 1
+    await store.close(5)
 
 
 async def test_a_server_that_cannot_be_asked_is_given_time(
     durable_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proxy.store import durable
-
     monkeypatch.setattr(durable, "BLIND_WAIT", 0.2)
     store = await opened_store(durable_server, tmp_path)
     assert store._durability is not None

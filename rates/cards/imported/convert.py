@@ -14,6 +14,8 @@ Tiers      `processing: batch`, `service_tier: flex`, `priority` and `fast` (the
 Cached     Without a cached price: what input costs, assumed.
 Free       An id that ends in `:free` and has no price costs nothing; any other without a price is left out.
 Long       One threshold, above which every token costs more: as our cards have it. Two thresholds: left out.
+
+Above 300 lines because a fifth of it is this account of what is taken over, which belongs beside the code that does it.
 """
 
 import json
