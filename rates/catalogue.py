@@ -25,6 +25,8 @@ from rates.rate_card import RateCard, tier_named
 
 Provenance = Literal["exact", "family", "override", "imported"]
 
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+"""Before and after every request."""
 _SHIPPED = Path(__file__).parent / "cards"
 _MEMO_SIZE = 4096
 _MEMO_TEXT = 256  # characters: an id is the caller's text, and may be as long as a body
@@ -67,6 +69,40 @@ class Catalogue:
         A provider that the id itself names wins at OpenAI's and Azure's kind of upstream; elsewhere what looks like
         one is a part of the id (`openai/gpt-oss-120b` at Groq), and only the upstream's own cards are asked.
         """
+        spans = self._candidate_spans(name, provider, tier, resident=resident)
+        for span in spans:
+            card = span.card
+            if card.effective_from <= at and (card.effective_to is None or at < card.effective_to):
+                return span.after if at >= span.checked else span.before
+        raise NotPriced(_no_date(name, spans, at))
+
+    def steady(
+        self, name: ModelName, *, provider: str, tier: str | None, at: datetime, resident: bool = False
+    ) -> tuple[datetime, datetime]:
+        """A time `[start, end)` around `at` in which `find` answers the same.
+
+        Whatever may change the answer bounds it: a candidate's begin, its end, and the day on which it was checked. So
+        a card that only begins later, in whatever layer, is never missed.
+        """
+        start, end = FIRST, LAST
+        try:
+            spans = self._candidate_spans(name, provider, tier, resident=resident)
+        except NotPriced:
+            return start, end  # at any time
+        for span in spans:
+            for moment in (span.card.effective_from, span.card.effective_to, span.checked):
+                if moment is None:
+                    continue
+                if moment <= at:
+                    start = max(start, moment)
+                else:
+                    end = min(end, moment)
+        return start, end
+
+    def _candidate_spans(
+        self, name: ModelName, provider: str, tier: str | None, *, resident: bool
+    ) -> tuple[_Span, ...]:
+        """Found once and used again. Raises NotPriced where nothing lists the model in this tier."""
         key = (name.text, provider, tier, resident)
         spans = self._memo.get(key)
         if spans is None:
@@ -75,11 +111,7 @@ class Catalogue:
                 if len(self._memo) >= _MEMO_SIZE:
                     self._memo.clear()
                 self._memo[key] = spans
-        for span in spans:
-            card = span.card
-            if card.effective_from <= at and (card.effective_to is None or at < card.effective_to):
-                return span.after if at >= span.checked else span.before
-        raise NotPriced(_no_date(name, spans, at))
+        return spans
 
     def knows(self, name: ModelName, provider: str) -> bool:
         """Is there a card for this very id, whatever the tier and the date?

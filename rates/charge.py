@@ -1,17 +1,18 @@
 """price(usage, card): what a request costs, line by line. Lines are exact; their sum is rounded once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
 
 from rates.errors import NotPriced
-from rates.money import EXACT, Nanos, to_nanos
+from rates.money import EXACT, Nanos
 from rates.rate_card import UNIT_KINDS, RateCard
 from rates.usage import PROMPT_KINDS, Usage
+from rates.whole_rates import WholeRates
 
 _TO_MILLIONS = -6
-_ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,14 @@ class Line:
     usd_per_million: Decimal | None
     usd_per_unit: Decimal | None
     usd: Decimal
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """What quantities cost. `assumed`: a line's rate is not printed."""
+
+    nanos: Nanos
+    long_context: bool
+    assumed: bool
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -50,26 +59,50 @@ class Charge(msgspec.Struct, frozen=True):
         )
 
 
+class Prices:
+    """A card's rates as integers, made once. No float and no Decimal stands between a quantity and its nanos."""
+
+    __slots__ = ("_card_id", "_long", "_plain", "_threshold")
+
+    def __init__(self, card: RateCard) -> None:
+        self._card_id = card.id
+        self._plain = WholeRates(card, long_context=False)
+        self._threshold = card.long_context.above_prompt_tokens if card.long_context is not None else None
+        self._long = self._plain if self._threshold is None else WholeRates(card, long_context=True)
+
+    def of(self, quantities: Mapping[str, int]) -> Priced:
+        """What disjoint quantities cost. Raises NotPriced for a kind that has no rate. Nothing costs nothing."""
+        rates, long_context = self._plain, False
+        if self._threshold is not None:
+            prompt = 0
+            for kind in quantities:
+                if kind in PROMPT_KINDS:
+                    prompt += quantities[kind]
+            if prompt > self._threshold:
+                rates, long_context = self._long, True
+        parts = rates.parts
+        total = 0
+        for kind, quantity in quantities.items():
+            part = parts.get(kind)
+            if part is None:
+                raise NotPriced(f"card {self._card_id} has no rate for {kind}")
+            total += part * quantity
+        if rates.scale != 1:
+            total, rest = divmod(total, rates.scale)
+            if 2 * rest > rates.scale or (2 * rest == rates.scale and total & 1):
+                total += 1
+        return Priced(total, long_context, bool(rates.assumed) and not rates.assumed.isdisjoint(quantities))
+
+
+def prices_of(card: RateCard) -> Prices:
+    """The same for each call."""
+    made = card.memo.get("prices")
+    if not isinstance(made, Prices):
+        made = card.memo["prices"] = Prices(card)
+    return made
+
+
 def price(usage: Usage, card: RateCard) -> Charge:
     """Raises NotPriced when the usage has a kind that the card has no rate for. No usage costs nothing."""
-    items = usage.items()
-    long_context = False
-    if card.long_context is not None:
-        prompt = sum(quantity for kind, quantity in items if kind in PROMPT_KINDS)
-        long_context = prompt > card.long_context.above_prompt_tokens
-    millionths, whole = _ZERO, _ZERO  # US dollars of what costs by the million, and by the piece
-    assumed = False
-    for kind, quantity in items:
-        if kind in UNIT_KINDS:
-            rate = card.unit_rates.get(kind)
-        else:
-            rate = card.usd_per_million(kind, long_context=long_context)
-        if rate is None:
-            raise NotPriced(f"card {card.id} has no rate for {kind}")
-        if kind in UNIT_KINDS:
-            whole = EXACT.fma(rate, quantity, whole)
-        else:
-            millionths = EXACT.fma(rate, quantity, millionths)
-        assumed = assumed or kind in card.assumed
-    total = EXACT.add(EXACT.scaleb(millionths, _TO_MILLIONS), whole)
-    return Charge(card, usage, to_nanos(total), long_context, assumed)
+    priced = prices_of(card).of(usage.as_dict())
+    return Charge(card, usage, priced.nanos, priced.long_context, priced.assumed)

@@ -93,6 +93,8 @@ class RateCard:
     checked: date
     note: str = ""
     origin: Literal["shipped", "override", "imported"] = "shipped"
+    memo: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out of the card and stays true. No part of it."""
 
     def __hash__(self) -> int:
         return hash(self.id)

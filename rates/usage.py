@@ -1,15 +1,16 @@
 """Usage: disjoint billable quantities. Every token and every call is in exactly one of them."""
 
 from collections.abc import Mapping
-from operator import attrgetter
+from typing import cast
 
 import msgspec
+from msgspec import to_builtins as _without_zeros
 
 MAX_QUANTITY = 10**9
 """A reading above this is absurd (no request has a billion tokens): it is not believed."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Quantities of one request. Units: tokens, but for `*_calls` and `*_sessions`, which are counted in pieces.
 
     The API reports cached, cache-write, audio and image tokens INSIDE the input tokens, and reasoning tokens
@@ -40,7 +41,7 @@ class Usage(msgspec.Struct, frozen=True):
 
     def items(self) -> list[tuple[str, int]]:
         """The quantities that are not zero, in the order above."""
-        return [item for item in zip(KINDS, _QUANTITIES(self), strict=True) if item[1]]
+        return list(self.as_dict().items())
 
     @classmethod
     def of(cls, quantities: Mapping[str, int]) -> "Usage":
@@ -53,10 +54,10 @@ class Usage(msgspec.Struct, frozen=True):
         return cls(**quantities)
 
     def as_dict(self) -> dict[str, int]:
-        return dict(self.items())
+        """Likewise, as a dict of the caller's own."""
+        return cast("dict[str, int]", _without_zeros(self))
 
 
 KINDS: tuple[str, ...] = Usage.__struct_fields__
-_QUANTITIES = attrgetter(*KINDS)
 PROMPT_KINDS = frozenset(kind for kind in KINDS if kind.endswith("input") or kind.startswith("cache_write"))
 """The kinds whose sum is the prompt: what a long-context threshold looks at."""

@@ -3,7 +3,7 @@
 from proxy.budgets.account import Account
 from proxy.budgets.budget import Budget, budget_from
 from proxy.budgets.crowding import MOST_ACCOUNTS, refuse_crowds
-from proxy.budgets.hold import MAX_PROMPT_TOKENS, hold_nanos, hold_usage
+from proxy.budgets.hold import HoldSizes, hold_nanos, hold_usage
 from proxy.budgets.matching import BudgetBook
 from proxy.budgets.owner import ANONYMOUS, Owner
 from proxy.budgets.period import Period, PeriodKind, period_at
@@ -11,11 +11,11 @@ from proxy.budgets.raised import Raise, Raises
 
 __all__ = [
     "ANONYMOUS",
-    "MAX_PROMPT_TOKENS",
     "MOST_ACCOUNTS",
     "Account",
     "Budget",
     "BudgetBook",
+    "HoldSizes",
     "Owner",
     "Period",
     "PeriodKind",

@@ -6,6 +6,8 @@ from urllib.parse import quote
 from proxy.budgets.budget import Budget
 from proxy.budgets.period import Period
 
+KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -23,6 +25,10 @@ class Account:
     key: str = field(init=False, repr=False, compare=False)
     ends_at: int | None = field(init=False, repr=False, compare=False)
     """The end of the period as Unix seconds; None: it never ends."""
+    expires_at: str = field(init=False, repr=False, compare=False)
+    """When the store forgets it, as Unix seconds; empty: never."""
+    owner: str = field(init=False, repr=False, compare=False)
+    """The identity that the series lists; empty: the limit is not per owner."""
 
     def __post_init__(self) -> None:
         if self.budget.per_owner != (self.owner_identity is not None):
@@ -32,8 +38,11 @@ class Account:
         series = f"{_encoded(self.budget.name)}/{_encoded(self.period.id)}"
         object.__setattr__(self, "series", series)
         end = self.period.end
-        object.__setattr__(self, "ends_at", None if end is None else int(end.timestamp()))
+        ends_at = None if end is None else int(end.timestamp())
+        object.__setattr__(self, "ends_at", ends_at)
+        object.__setattr__(self, "expires_at", "" if ends_at is None else str(ends_at + KEPT_AFTER_PERIOD_SECONDS))
         owner = self.owner_identity
+        object.__setattr__(self, "owner", owner or "")
         object.__setattr__(self, "key", series if owner is None else f"{series}/{_encoded(owner)}")
 
 

@@ -14,27 +14,53 @@ MAX_CHOICES = 128
 TEXT_INPUT_KINDS = ("input", "cached_input", "cache_write")
 
 
-def hold_usage(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Usage:
-    """The prompt at the dearest rate a text prompt can have on this card, and `n` outputs of `output_tokens` each.
+class HoldSizes:
+    """What is held on one card. Without a card only the prompt is known: what it may cost is not."""
 
-    Numbers that no request can mean are clamped: a hold is bounded, so that one request cannot starve a budget.
-    What the card has no rate for is left out: such usage makes the request unpriced, not dearer.
-    """
-    prompt = _clamped(prompt_tokens, 0, MAX_PROMPT_TOKENS)
-    output = _clamped(output_tokens, 0, MAX_OUTPUT_TOKENS) * _clamped(n, 1, MAX_CHOICES)
-    quantities: dict[str, int] = {}
-    rated: list[tuple[Decimal, str]] = [(card.rates[kind], kind) for kind in TEXT_INPUT_KINDS if kind in card.rates]
-    if rated:
-        quantities[max(rated)[1]] = prompt
-    if "output" in card.rates:
-        quantities["output"] = output
-    return Usage.of(quantities)
+    __slots__ = ("_has_output", "_most_output", "_prompt_kind")
+
+    def __init__(self, card: RateCard | None) -> None:
+        self._most_output = card.max_output_tokens if card is not None else None
+        self._prompt_kind: str | None = "input"
+        self._has_output = False
+        if card is not None:
+            rated: list[tuple[Decimal, str]] = [
+                (card.rates[kind], kind) for kind in TEXT_INPUT_KINDS if kind in card.rates
+            ]
+            self._prompt_kind = max(rated)[1] if rated else None
+            self._has_output = "output" in card.rates
+
+    def quantities(self, prompt_tokens: int, output_tokens: int, n: int) -> dict[str, int]:
+        """The prompt at the dearest rate a text prompt can have on this card, and `n` outputs of `output_tokens` each.
+
+        Numbers that no request can mean are clamped: a hold is bounded, so that one request cannot starve a budget.
+        What the card has no rate for is left out: such usage makes the request unpriced, not dearer.
+        """
+        quantities = {}
+        if prompt_tokens > 0 and self._prompt_kind is not None:
+            quantities[self._prompt_kind] = prompt_tokens if prompt_tokens < MAX_PROMPT_TOKENS else MAX_PROMPT_TOKENS
+        if output_tokens > 0 and self._has_output:
+            output = output_tokens if output_tokens < MAX_OUTPUT_TOKENS else MAX_OUTPUT_TOKENS
+            if n > 1:
+                output *= n if n < MAX_CHOICES else MAX_CHOICES
+            quantities["output"] = output
+        return quantities
+
+    def allowed(self, prompt_tokens: int, max_output_tokens: int | None, n: int, default: int) -> dict[str, int]:
+        """The same, with no more output than the card allows; where the request says no limit, with all of that.
+
+        `default`: the output tokens where neither says.
+        """
+        most = self._most_output
+        output = (most or default) if max_output_tokens is None else max_output_tokens
+        return self.quantities(prompt_tokens, output if most is None or output < most else most, n)
+
+
+def hold_usage(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Usage:
+    """What is held, as usage."""
+    return Usage.of(HoldSizes(card).quantities(prompt_tokens, output_tokens, n))
 
 
 def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Nanos:
     """What that costs."""
     return price(hold_usage(card, prompt_tokens, output_tokens, n), card).nanos
-
-
-def _clamped(value: int, low: int, high: int) -> int:
-    return max(low, min(value, high))

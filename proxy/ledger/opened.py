@@ -3,12 +3,11 @@
 It is journalled, and kept in the store with the hold. No prompt text and no key is in it.
 """
 
-from datetime import UTC, datetime
-from functools import lru_cache
-
 import msgspec
 
 from proxy.ledger.entry import LedgerEntry, Moved
+from proxy.ledger.texts import encode, items, plain_or_none
+from rates.money import Nanos
 
 
 class MovedAccount(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +75,59 @@ def presumed(opened: Opened, reason: str, *, writer: str | None = None) -> Ledge
     )
 
 
-@lru_cache(maxsize=1024)  # a request's start is written more than once
-def utc_text(at: datetime) -> str:
-    """A moment as entries carry it: UTC, RFC 3339, milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+class OpenedText(msgspec.Struct, frozen=True):
+    """An Opened as the journal and the store keep it; `nanos` is its hold."""
+
+    id: str
+    nanos: Nanos | None
+    text: str
+
+    @property
+    def opened(self) -> Opened:
+        """The same again. Half a surrogate pair in it has become a question mark."""
+        return _decode(self.text)
+
+
+class OpenedForm:
+    """What like requests have in common when they are about to be sent, written once."""
+
+    __slots__ = ("_accounts", "_owner")
+
+    def __init__(  # noqa: PLR0913 - the fields of an Opened
+        self,
+        *,
+        owner: str,
+        identity: str,
+        endpoint: str,
+        asked_model: str | None,
+        model: str | None,
+        tier: str,
+        card: str | None,
+        provenance: str | None,
+        accounts: tuple[MovedAccount, ...],
+    ) -> None:
+        self._owner = items(
+            *map(plain_or_none, (owner, identity, endpoint, asked_model, model, tier, card, provenance))
+        )
+        self._accounts = items(accounts)
+
+    def opened(
+        self,
+        entry_id: str,
+        at: str,
+        usage: dict[str, int],
+        nanos: Nanos | None,
+        *,
+        assumed: bool,
+        long_context: bool,
+        client_request_id: str | None,
+    ) -> OpenedText:
+        """A request that is about to be sent. The usage has no zeros."""
+        client_request_id = plain_or_none(client_request_id)
+        written = encode(
+            (entry_id, at, self._owner, assumed, long_context, usage, nanos, self._accounts, client_request_id)
+        )
+        return OpenedText(entry_id, nanos, written.decode())
+
+
+_decode = msgspec.json.Decoder(Opened).decode

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import msgspec
-
 from proxy.ledger.entry import LedgerEntry
-
-_json = msgspec.json.Encoder().encode
+from proxy.ledger.texts import encode, plain
 
 
 class SumKey(NamedTuple):
@@ -51,12 +48,7 @@ def sum_key(entry: LedgerEntry) -> SumKey:
 @lru_cache(maxsize=16_384)
 def row_of(key: SumKey) -> str:
     """The beginning of the fields of a row of day sums; the quantity's name follows. JSON ends where its `]` is."""
-    return _json([plain(part) for part in key]).decode()
-
-
-def plain(given: str) -> str:
-    """Without half a surrogate pair, which is no text and may stand in what a caller sends."""
-    return given if given.isascii() else given.encode(errors="replace").decode()
+    return encode([plain(part) for part in key]).decode()
 
 
 def quantities_of(line: LedgerEntry) -> Iterator[tuple[str, int]]:

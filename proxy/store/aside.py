@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.ledger.opened import utc_text
+from proxy.ledger.texts import utc_text
 from proxy.store.finished import SetAside
 
 FILE = "aside.jsonl"

@@ -7,10 +7,12 @@ import msgspec
 
 from proxy.budgets import Account
 from proxy.ledger.entry import LedgerEntry
+from proxy.ledger.line_text import LineText, line_text
 from proxy.ledger.opened import MovedAccount, Opened
 from proxy.ledger.parked import Parked
+from proxy.ledger.texts import text
 from proxy.store import keys
-from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw, text
+from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw
 
 _SETTLE, _SKIP, _PARK = 4, 5, 6
 _CHARGED_ELSEWHERE = 2
@@ -92,11 +94,17 @@ class Charge(Numbered):
 
     __slots__ = ()
 
-    def __init__(self, entry: LedgerEntry, accounts: Sequence[Account | MovedAccount], *, parked: str = "") -> None:
+    def __init__(
+        self, entry: LedgerEntry | LineText, accounts: Sequence[Account | MovedAccount], *, parked: str = ""
+    ) -> None:
         """`parked`: the upstream id under which the request was parked; it is charged only if it still is."""
-        key = keys.background(parked) if parked else ""
-        super().__init__(_SETTLE, entry.id, raw((*charge_of(entry, accounts), key)))
-        if abs(entry.cost_nanos or 0) > MAX_AMOUNT:
+        line = entry if isinstance(entry, LineText) else line_text(entry)
+        self.entry_id = line.id
+        self.number = None
+        self.on_charged = None
+        self._kind = _SETTLE
+        self._content = raw((*charge_of(line, accounts), keys.background(parked) if parked else ""))
+        if abs(line.nanos) > MAX_AMOUNT:
             raise TooDear(self)
 
 

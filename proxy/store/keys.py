@@ -6,6 +6,8 @@ because a script changes budgets, sums, ledger and the writer's number at once.
 import secrets
 from datetime import date
 
+from proxy.budgets import account
+
 PREFIX = "{taximeter}:"
 
 COMMITTED = PREFIX + "committed:"
@@ -61,7 +63,7 @@ BACKFILLED = PREFIX + "backfilled"
 OPENING = PREFIX + "opening"
 """Hash: account key → nanos that a new budget began with, from entries that do not name it."""
 
-KEPT_AFTER_PERIOD_SECONDS = 90 * 86_400
+KEPT_AFTER_PERIOD_SECONDS = account.KEPT_AFTER_PERIOD_SECONDS
 WRITER_KEPT_SECONDS = 90 * 86_400  # after its last beat: as long as anything could still be sent again
 
 

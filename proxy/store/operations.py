@@ -24,10 +24,11 @@ import msgspec
 
 from proxy.budgets import Account
 from proxy.errors import StoreAway
-from proxy.ledger.opened import Opened, presumed
+from proxy.ledger.opened import Opened, OpenedText, presumed
+from proxy.ledger.texts import text
 from proxy.store import keys
 from proxy.store.finished import Numbered
-from proxy.store.packing import MAX_AMOUNT, charge_of, lifetime, pack, raw, reversal_of, text
+from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw, reversal_of
 from rates.money import Nanos
 
 log = logging.getLogger(__name__)
@@ -84,34 +85,36 @@ class Hold(Asked):
 
     __slots__ = ("accounts", "amount", "entry_id", "is_kept", "is_open", "payload", "record")
 
-    def __init__(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> None:
-        """`times`: refused, unless it fits so many times into what is left."""
-        super().__init__()
+    def __init__(self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1) -> None:
+        """`times`: refused, unless it fits so many times into what is left; 0: no limit refuses it."""
+        self.answer = None
+        self.sent = self.given_up = False
+        self.is_open = self.is_kept = False
         self.entry_id = opened.id
         self.accounts = accounts
         # A hold is a guess: it is bounded, and no reason to fail a request.
-        self.amount = max(0, min(opened.nanos or 0, MAX_AMOUNT))
-        self.record = text(opened)
-        self.is_open = self.is_kept = False
+        nanos = opened.nanos or 0
+        self.amount = nanos if 0 <= nanos <= MAX_AMOUNT else max(0, min(nanos, MAX_AMOUNT))
+        self.record = opened.text if isinstance(opened, OpenedText) else text(opened)
         self.payload = self._payload(times)
 
     def again(self) -> "Hold":
         """The same for a request that was let through: no limit refuses it any more."""
-        made = Hold.__new__(Hold)
-        Asked.__init__(made)
-        made.entry_id, made.accounts, made.amount, made.record = self.entry_id, self.accounts, self.amount, self.record
-        made.is_open, made.is_kept = self.is_open, False
-        made.payload = self._payload(0)
+        made = Hold(OpenedText(self.entry_id, self.amount, self.record), self.accounts, times=0)
+        made.is_open = self.is_open
         return made
 
     def _payload(self, times: int) -> msgspec.Raw:
         amount = self.amount
+        written = str(amount)
         accounts = [
             (
                 account.key,
-                str(amount),
+                written,
                 str(account.budget.limit - times * amount) if times and account.budget.refuses else "",
-                *lifetime(account),
+                account.expires_at,
+                account.series,
+                account.owner,
             )
             for account in self.accounts
         ]

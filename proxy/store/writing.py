@@ -12,7 +12,8 @@ from proxy.budgets import Account
 from proxy.errors import StoreRefused, StoreWiped
 from proxy.journal import Adopted, Journal
 from proxy.ledger.entry import LedgerEntry
-from proxy.ledger.opened import Opened
+from proxy.ledger.line_text import LineText
+from proxy.ledger.opened import Opened, OpenedText
 from proxy.ledger.parked import Parked
 from proxy.store.address import Address
 from proxy.store.adoption import Inheritance
@@ -156,7 +157,9 @@ class Writing:
     async def __aexit__(self, *_: object) -> None:
         await self.close(LONGEST_SECONDS)
 
-    async def hold(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
+    async def hold(
+        self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1
+    ) -> Refusal | None:
         """Set the request's money aside on all accounts, or on none and say which one refuses.
 
         It must fit `times` times into what is left.
@@ -178,12 +181,12 @@ class Writing:
             self._check_birth()
         return refusal
 
-    def hold_later(self, opened: Opened, accounts: Sequence[Account]) -> None:
+    def hold_later(self, opened: Opened | OpenedText, accounts: Sequence[Account]) -> None:
         """The same for a request that passes in any case: no budget refuses it, and nobody waits.
 
         While the store is away nothing is held; once it is back, what is still under way then is.
         """
-        hold = self._pending.live[opened.id] = Hold(opened, accounts).again()
+        hold = self._pending.live[opened.id] = Hold(opened, accounts, times=0)
         self._connection.tell(hold)
 
     def begin(self, entry_id: str) -> Awaitable[None] | None:
@@ -213,7 +216,7 @@ class Writing:
 
     def settle(
         self,
-        entry: LedgerEntry,
+        entry: LedgerEntry | LineText,
         accounts: Sequence[Account],
         *,
         parked: str = "",
