@@ -6,20 +6,20 @@ What is frozen here holds for the whole request: its id, its start, the budgets 
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
-from proxy.budgets import MAX_PROMPT_TOKENS, MOST_ACCOUNTS, Account, BudgetBook, Owner, hold_usage
-from proxy.config import Config
-from proxy.denials import deny, deny_if_strict, deny_unpriced, too_many
+from proxy.budgets import Account, Owner
+from proxy.denials import deny, deny_if_strict
 from proxy.errors import StoreAway
-from proxy.ledger import Opened, kept_id, utc_text
+from proxy.ledger import Opened, OpenedText, kept_id, utc_text
 from proxy.metering import RequestFacts
-from proxy.store import Refusal, Store, moved_account
-from rates import Catalogue, Charge, Found, ModelName, NotPriced, RateCard, Usage, parse_model_name, price
+from proxy.plans import Plan, Rules
+from proxy.store import Refusal, Store
+
+__all__ = ["NEAR", "Admission", "Admitted", "CountPrompt", "Learned", "Plan", "Rules", "mint_entry_id"]
 
 MAX_LEARNED = 4096
 NEAR = 4
@@ -27,20 +27,6 @@ NEAR = 4
 
 CountPrompt = Callable[[str | None], Awaitable[int | None]]
 """Counts the prompt of the request at hand as this model would. None: it cannot be counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is decided by configuration: swapped as a whole when it is re-read, so no request sees half of each."""
-
-    config: Config
-    catalogue: Catalogue
-    book: BudgetBook
-
-    def find(self, name: ModelName, tier: str | None, at: datetime) -> Found:
-        """What a model costs at the configured upstream. Raises NotPriced."""
-        config = self.config
-        return self.catalogue.find(name, provider=config.provider, tier=tier, at=at, resident=config.data_residency)
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -52,8 +38,17 @@ class Admitted(msgspec.Struct, frozen=True):
     asked_model: str | None
     accounts: tuple[Account, ...]
     rules: Rules
-    opened: Opened | None = None
+    held: Opened | OpenedText | None = None
     """What the journal and the store keep of it; None: it is not metered."""
+    plan: Plan | None = None
+    """Of requests like it; None: nothing was worked out before."""
+    waits: bool = False
+    """A budget may refuse it: it passes when the store has said so, or is away."""
+
+    @property
+    def opened(self) -> Opened | None:
+        held = self.held
+        return held.opened if isinstance(held, OpenedText) else held
 
 
 class Learned:
@@ -74,11 +69,42 @@ class Learned:
         return self._served.get(asked)
 
 
+class _Chance:
+    """Random hex digits, fetched many at a time: a call of the system for each entry would cost more than the rest.
+
+    A child process throws away what its parent had: no digit is used twice.
+    """
+
+    __slots__ = ("_digits", "_position")
+
+    def __init__(self) -> None:
+        self.forget()
+        os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        self._digits = ""
+        self._position = 0
+
+    def take(self) -> str:
+        """19 of them."""
+        start = self._position
+        if start + _CHANCE_DIGITS > len(self._digits):
+            self._digits, start = os.urandom(_CHANCE_BYTES).hex(), 0
+        self._position = start + _CHANCE_DIGITS
+        return self._digits[start : start + _CHANCE_DIGITS]
+
+
+_CHANCE_DIGITS = 19
+_CHANCE_BYTES = 19 * 64  # enough for 128 ids
+_chance = _Chance()
+
+
 def mint_entry_id(at: datetime) -> str:
     """A UUIDv7: sorts by time, and says nothing else."""
-    millis, chance = f"{int(at.timestamp() * 1000):012x}", os.urandom(10).hex()
-    variant = _VARIANTS[chance[3]]
-    return f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+    millis, chance = f"{int(at.timestamp() * 1000):012x}", _chance.take()
+    return (
+        f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{_VARIANTS[chance[3]]}{chance[4:7]}-{chance[7:19]}"
+    )
 
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
@@ -110,54 +136,64 @@ class Admission:
         A request that passes is held in the store in any case, with no money where no budget matches: so that somebody
         can tell of it when this machine is gone.
         """
-        asked = facts.model
-        name = parse_model_name(rules.config.models.get(asked, asked)) if asked else None
-        try:
-            found, unpriced = _card_for_hold(rules, name, facts.service_tier, at), None
-        except NotPriced as reason:
-            found, unpriced = None, reason
-        names = self._possible_names(rules, asked, name, found.card if found else None)
-        fine_tuned = name.fine_tuned if name else None
-        accounts = rules.book.matching(owner, names, fine_tuned, at)
-        if len(accounts) > MOST_ACCOUNTS:
-            raise too_many(accounts)
-        refusing = next((account for account in accounts if account.budget.refuses), None)
-        if unpriced is not None:
-            deny_unpriced(unpriced, refusing, rules.config.unpriced)
-        usage, charge = _hold(found, facts, rules.config.default_output_tokens)
-        certain = tuple(dict.fromkeys((asked, name.text))) if asked and name else ()
-        charged = accounts if certain == names else rules.book.matching(owner, certain, fine_tuned, at)
-        opened = Opened(
-            id=entry_id,
-            at=utc_text(at),
-            owner=owner.name,
-            identity=owner.identity,
-            endpoint=endpoint,
-            asked_model=asked,
-            model=name.text if name else None,
-            tier=found.card.tier if found else facts.service_tier or "standard",
-            card=found.card.id if found else None,
-            provenance=found.provenance if found else None,
-            assumed=found is not None and charge is not None and (found.assumed or charge.assumed),
-            long_context=charge is not None and charge.long_context,
-            usage=usage.as_dict(),
-            nanos=charge.nanos if charge else None,
-            accounts=tuple(map(moved_account, charged)),
-            client_request_id=kept_id(client_request_id),
+        admitted = self.prepare(
+            rules, entry_id, owner, facts, at, endpoint=endpoint, client_request_id=client_request_id
         )
-        admitted = Admitted(entry_id, at, owner, asked, accounts, rules, opened)
-        if refusing is None:
-            self._store.hold_later(opened, accounts)
+        held = admitted.held
+        if not admitted.waits or held is None:
             return admitted
+        answer: Refusal | StoreAway | None
         try:
-            refusal = await self._store.hold(opened, accounts, times=NEAR)
-            if refusal is not None and found is not None:
-                opened = await _counted(opened, found, facts, rules, refusal, count)
-                admitted = replace(admitted, opened=opened)
-                refusal = await self._store.hold(opened, accounts)
+            answer = await self._store.hold(held, admitted.accounts, times=NEAR)
         except StoreAway as away:
-            deny_if_strict(accounts, away)
-            self._store.hold_later(opened, accounts)
+            answer = away
+        return admitted if answer is None else await self.decide(admitted, facts, answer, count)
+
+    def prepare(
+        self,
+        rules: Rules,
+        entry_id: str,
+        owner: Owner,
+        facts: RequestFacts,
+        at: datetime,
+        *,
+        endpoint: str,
+        client_request_id: str | None = None,
+    ) -> Admitted:
+        """What can be decided at once. Raises Denied.
+
+        Who does not wait is held already, as far as the store is there. Who waits is not: `Store.hold` must be asked
+        for `held` on `accounts`, NEAR times; None lets it pass, and what else comes of it is for `decide`.
+        """
+        asked = facts.model
+        served = self._learned.served_for(asked) if asked is not None else None
+        plan = rules.plan(owner, asked, facts.service_tier, endpoint, served, at)
+        held = plan.opened(entry_id, utc_text(at), facts, facts.prompt_tokens, kept_id(client_request_id))
+        accounts = plan.accounts
+        if plan.refusing is not None:
+            return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)  # noqa: FBT003 - it waits
+        self._store.hold_later(held, accounts)
+        return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan)
+
+    async def decide(
+        self, admitted: Admitted, facts: RequestFacts, answer: Refusal | StoreAway, count: CountPrompt | None
+    ) -> Admitted:
+        """What becomes of a request that waits when the store did not just hold it. Raises Denied.
+
+        Refused, it may be near a limit only: its prompt is counted, and the store is asked a second time.
+        """
+        try:
+            if isinstance(answer, StoreAway):
+                raise answer
+            refusal: Refusal | None = answer
+            if admitted.plan is not None and admitted.plan.is_priced:
+                admitted = await _counted(admitted, admitted.plan, facts, answer, count)
+                assert admitted.held is not None
+                refusal = await self._store.hold(admitted.held, admitted.accounts)
+        except StoreAway as away:
+            deny_if_strict(admitted.accounts, away)
+            assert admitted.held is not None
+            self._store.hold_later(admitted.held, admitted.accounts)
         else:
             if refusal is not None:
                 raise deny(refusal)
@@ -179,70 +215,21 @@ class Admission:
                     raise deny(refusal)
         return Admitted(entry_id, at, owner, None, accounts, rules)
 
-    def _possible_names(
-        self, rules: Rules, asked: str | None, name: ModelName | None, card: RateCard | None
-    ) -> tuple[str, ...]:
-        """Every name that a budget's glob may come to match: asked, mapped, the alias's snapshots, what served lately.
-
-        Some are guesses. They set money aside; what is charged at the end goes by the names that came true.
-        """
-        if not asked or name is None:
-            return ()
-        names = dict.fromkeys((asked, name.text))
-        if card is not None and not name.fine_tuned and name.snapshot is None:
-            names.update(dict.fromkeys(card.snapshots))
-        if (served := self._learned.served_for(asked)) is not None:
-            names[served] = names[rules.config.models.get(served, served)] = None
-        return tuple(names)
-
-
-def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime) -> Found:
-    if name is None:
-        raise NotPriced("the request names no model")
-    try:
-        return rules.find(name, tier, at)
-    except NotPriced:
-        if tier is None:
-            raise
-        # The upstream decides the tier that is charged; an unknown wish must not make the model unpriced.
-        return rules.find(name, None, at)
-
-
-def _hold(found: Found | None, facts: RequestFacts, default_output_tokens: int) -> tuple[Usage, Charge | None]:
-    """The prompt's estimate and the most output that the request allows, at the asked model's rate.
-
-    Without a rate only the prompt is known: what it may cost is not.
-    """
-    if found is None:
-        return Usage(input=max(0, min(facts.prompt_tokens, MAX_PROMPT_TOKENS))), None
-    most = found.card.max_output_tokens
-    output = (most or default_output_tokens) if facts.max_output_tokens is None else facts.max_output_tokens
-    output = output if most is None else min(output, most)
-    usage = hold_usage(found.card, facts.prompt_tokens, output, facts.n)
-    return usage, price(usage, found.card)
-
 
 async def _counted(
-    opened: Opened, found: Found, facts: RequestFacts, rules: Rules, refusal: Refusal, count: CountPrompt | None
-) -> Opened:
+    admitted: Admitted, plan: Plan, facts: RequestFacts, refusal: Refusal, count: CountPrompt | None
+) -> Admitted:
     """The same request with its prompt counted, where that costs less than the estimate.
 
     Raises Denied where not even its output fits: whoever has used a budget up must not keep others' counts waiting.
     """
-    default = rules.config.default_output_tokens
-    _, least = _hold(found, replace(facts, prompt_tokens=0), default)
-    assert least is not None  # there is a card
-    if not refusal.leaves(least.nanos):
-        raise deny(Refusal.of(refusal.account, least.nanos, refusal.spent, refusal.held))
+    opened = admitted.opened
+    assert opened is not None  # it was held
+    least = plan.nanos(facts, 0)
+    if not refusal.leaves(least):
+        raise deny(Refusal.of(refusal.account, least, refusal.spent, refusal.held))
     tokens = await count(opened.model) if count is not None else None
     if tokens is None or tokens >= facts.prompt_tokens:
-        return opened
-    usage, charge = _hold(found, replace(facts, prompt_tokens=tokens), default)
-    assert charge is not None
-    return replace(
-        opened,
-        usage=usage.as_dict(),
-        nanos=charge.nanos,
-        long_context=charge.long_context,
-        assumed=found.assumed or charge.assumed,
-    )
+        return admitted
+    held = plan.opened(opened.id, opened.at, facts, tokens, opened.client_request_id)
+    return replace(admitted, held=held)

@@ -16,12 +16,13 @@ imported     other vendors' cards, read when a vendor is first asked (cards/impo
 catalogue    find a card, say how sure that is, or raise NotPriced
 survey       the catalogue as a whole: what holds, what changed, what a file would do
 charge       price usage, line by line
+whole_rates  a card's rates as integers
 
 What has no card has no price: NotPriced, never zero, never a neighbour's price.
 """
 
 from rates.catalogue import Catalogue, Found, Provenance, load_catalogue
-from rates.charge import Charge, Line, price
+from rates.charge import Charge, Line, Prices, price, prices_of
 from rates.errors import CatalogueError, NotPriced, RatesError
 from rates.model_name import ModelName, parse_model_name
 from rates.money import Nanos
@@ -39,6 +40,7 @@ __all__ = [
     "ModelName",
     "Nanos",
     "NotPriced",
+    "Prices",
     "Provenance",
     "RateCard",
     "RatesError",
@@ -47,5 +49,6 @@ __all__ = [
     "load_catalogue",
     "parse_model_name",
     "price",
+    "prices_of",
     "tier_named",
 ]
