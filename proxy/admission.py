@@ -102,9 +102,7 @@ _chance = _Chance()
 def mint_entry_id(at: datetime) -> str:
     """A UUIDv7: sorts by time, and says nothing else."""
     millis, chance = f"{int(at.timestamp() * 1000):012x}", _chance.take()
-    return (
-        f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{_VARIANTS[chance[3]]}{chance[4:7]}-{chance[7:19]}"
-    )
+    return f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{_VARIANTS[chance[3]]}{chance[4:7]}-{chance[7:19]}"
 
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
@@ -171,7 +169,7 @@ class Admission:
         held = plan.opened(entry_id, utc_text(at), facts, facts.prompt_tokens, kept_id(client_request_id))
         accounts = plan.accounts
         if plan.refusing is not None:
-            return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)  # noqa: FBT003 - it waits
+            return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)
         self._store.hold_later(held, accounts)
         return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan)
 

@@ -6,16 +6,15 @@ worker is killed. Label values are bounded here: what a client can invent become
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric
 
-from proxy.tallies import Latest, Spread, Tally, Turn
+from proxy.tallies import Spread, Tally, Turn, Uses, dollars_of
 from rates import ModelName
-from rates.money import to_usd
-from rates.usage import Usage
 
 CLIENT_GONE = 499  # the status of a request whose client left before it had one
 OTHER = "other"
@@ -52,9 +51,7 @@ class Labels:
     base_model: str
     fine_tuned: str
     requests: dict[tuple[str, int], Tally] = field(default_factory=dict, repr=False)
-    tokens: dict[str, Tally] = field(default_factory=dict, repr=False)
-    cost: Tally | None = field(default=None, repr=False)
-    last_used: Latest | None = field(default=None, repr=False)
+    uses: Uses | None = field(default=None, repr=False)
 
     @property
     def values(self) -> tuple[str, str, str, str]:
@@ -179,24 +176,21 @@ class Metrics:
             tally = labels.requests[endpoint, status] = Tally(child, self._turn)
         tally.add(1)
 
-    def used(self, labels: Labels, usage: Usage, at: float) -> None:
-        """Usage of a request that a model answered. `at`: seconds since the epoch."""
-        for kind, quantity in usage.items():
-            tally = labels.tokens.get(kind)
-            if tally is None:
-                tally = labels.tokens[kind] = Tally(self._tokens.labels(*labels.values, kind), self._turn)
-            tally.add(quantity)
-        if labels.last_used is None:
-            labels.last_used = Latest(self._last_used.labels(labels.model), self._turn)
-        labels.last_used.set(at)
-
-    def cost(self, labels: Labels, nanos: int) -> None:
-        if labels.cost is None:
-            labels.cost = Tally(self._cost.labels(*labels.values), self._turn)
-        labels.cost.add(_dollars(nanos))
+    def used(self, labels: Labels, usage: dict[str, int], nanos: int | None, at: datetime) -> None:
+        """Usage, without zeros, and cost of a request that a model answered; None: nobody knows the cost."""
+        uses = labels.uses
+        if uses is None:
+            who = labels.values
+            uses = labels.uses = Uses(
+                self._turn,
+                last_used=self._last_used.labels(labels.model),
+                cost=lambda: self._cost.labels(*who),
+                tokens=lambda kind: self._tokens.labels(*who, kind),
+            )
+        uses.add(usage, nanos, at)
 
     def baseline_cost(self, model: str, baseline: str, nanos: int) -> None:
-        self._baseline.labels(model, baseline).inc(_dollars(nanos))
+        self._baseline.labels(model, baseline).inc(dollars_of(nanos))
 
     def unpriced(self, model: str) -> None:
         self._unpriced.labels(self._unpriced_ids(model)).inc()
@@ -206,7 +200,7 @@ class Metrics:
 
     def presumed(self, nanos: int) -> None:
         self._presumed.inc()
-        self._presumed_cost.inc(_dollars(nanos))
+        self._presumed_cost.inc(dollars_of(nanos))
 
     def refused(self, budget: str, reason: str) -> None:
         self._refused.labels(budget, reason).inc()
@@ -220,11 +214,6 @@ def declared_families() -> list[Metric]:
     registry = CollectorRegistry()
     Metrics(registry)
     return [Metric(family.name, family.documentation, family.type) for family in registry.collect()]
-
-
-def _dollars(nanos: int) -> float:
-    # The one place where money becomes a float: Prometheus knows no other number.
-    return float(to_usd(nanos)) if nanos else 0.0
 
 
 def dollars(amount: Decimal) -> float:

@@ -6,26 +6,104 @@ from typing import Literal
 
 import msgspec
 
-from proxy.admission import Admitted, Learned, Rules
+from proxy.admission import Admitted, Learned
 from proxy.budgets import Account
-from proxy.ledger import LedgerEntry, Moved, Parked, Status, kept_id, utc_text
+from proxy.ledger import LedgerEntry, LineForm, LineText, Moved, Parked, Status, kept_id, utc_text
 from proxy.metering import Reading
 from proxy.metrics import CLIENT_GONE, Labels, Metrics
+from proxy.plans import Rules, Span
 from proxy.store import Store
-from rates import Charge, Found, ModelName, NotPriced, parse_model_name, price
+from rates import Found, ModelName, NotPriced, Prices, parse_model_name, prices_of
 from rates.usage import Usage
+
+CountedAs = Literal["reported", "estimated", "presumed"]
+_COUNTED_AS: dict[str, CountedAs] = {"reported": "reported", "estimated": "estimated", "presumed": "presumed"}
+_TERMS_KEPT = 16  # of each plan: like requests end in few ways
+
+
+class Terms:
+    """How attempts of like requests that end alike are charged. Good for `[start, end)`; priced where it has a form."""
+
+    __slots__ = (
+        "accounts", "assumed", "baseline", "baseline_prices", "counted_as", "end", "form", "is_kept", "labels",
+        "metrics", "name", "prices", "reason", "served", "start",
+    )  # fmt: skip
+
+    def __init__(self, metrics: Metrics, admitted: Admitted, endpoint: str, reading: Reading) -> None:
+        rules, at = admitted.rules, admitted.at
+        span = Span()
+        self.metrics = metrics
+        """Whose labels these are."""
+        self.served = served_id(rules, admitted.asked_model, reading.model)
+        name = self.name = parse_model_name(self.served) if self.served else None
+        self.reason = reading.reason
+        found: Found | None = None
+        self.counted_as = _COUNTED_AS.get(reading.status)
+        if self.counted_as is not None:
+            try:
+                found = _find(rules, name, reading.service_tier, at, span)
+            except NotPriced as unpriced:
+                self.reason = str(unpriced)
+        self.accounts = _charged(admitted, self.served, reading.model, name)
+        span.within_periods(self.accounts)
+        # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
+        known = found is not None and (not found.card.fine_tuned or reading.model is not None)
+        self.labels = metrics.labels(admitted.owner.name, name, known=known)
+        self.form: LineForm | None = None
+        self.prices: Prices | None = None
+        self.assumed = found is not None and found.assumed
+        self.baseline = ""
+        self.baseline_prices: Prices | None = None
+        if found is not None and name is not None and self.counted_as is not None:
+            self.prices = prices_of(found.card)
+            self.form = LineForm(
+                owner=admitted.owner.name,
+                identity=admitted.owner.identity,
+                endpoint=endpoint,
+                asked_model=admitted.asked_model,
+                served_model=self.served,
+                tier=found.card.tier,
+                status=self.counted_as,
+                reason=reading.reason,
+                card=found.card.id,
+                provenance=found.provenance,
+                moved=[(each.budget.name, each.key) for each in self.accounts],
+            )
+            if name.fine_tuned:
+                self.baseline = rules.config.baseline.get(self.served or "", name.base)
+                try:
+                    compared = _find(rules, parse_model_name(self.baseline), found.card.tier, at, span)
+                    self.baseline_prices = prices_of(compared.card)
+                except NotPriced:
+                    pass  # an unknown baseline is not a free one: it has no series
+        self.start, self.end = span.start, span.end
+        # An id that nobody vouches for may come to be known: then its labels are others.
+        self.is_kept = self.form is not None and known
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """One priced attempt: its entry, the accounts that it moves, and what metrics need to know."""
+    """One priced attempt: its line, the accounts that it moves, and what metrics need to know."""
 
-    entry: LedgerEntry
+    line: LedgerEntry | LineText
     admitted: Admitted
-    accounts: tuple[Account, ...]
-    labels: Labels
     reading: Reading
-    name: ModelName | None
-    found: Found | None
+    terms: Terms
+    status: Status
+    cost_nanos: int | None
+    usage: dict[str, int]
+
+    @property
+    def entry(self) -> LedgerEntry:
+        line = self.line
+        return line.entry if isinstance(line, LineText) else line
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        return self.terms.accounts
+
+    @property
+    def labels(self) -> Labels:
+        return self.terms.labels
 
 
 class Settlement:
@@ -49,23 +127,34 @@ class Settlement:
         upstream_request_id: str | None = None,
     ) -> Settled:
         """Price a reading. Nothing is moved yet: see `settle`."""
-        rules = admitted.rules
-        served = served_id(rules, admitted.asked_model, reading.model)
-        name = parse_model_name(served) if served else None
-        status: Status = "unpriced" if reading.status == "pending" else reading.status
-        reason = reading.reason
-        found, charge = None, None
-        nanos: int | None = 0
-        counted_as: Literal["reported", "estimated", "presumed"] | None = None
-        if reading.status == "pending":
-            nanos, reason = None, reading.reason
-        elif reading.status != "failed":
+        terms = self._terms(admitted, endpoint, reading)
+        usage = reading.usage.as_dict()
+        client_request_id, upstream_request_id = kept_id(client_request_id), kept_id(upstream_request_id)
+        reason = terms.reason
+        counted_as = terms.counted_as
+        if terms.form is not None and terms.prices is not None and counted_as is not None:
             try:
-                found, charge = _price(rules, name, reading, admitted.at)
-                nanos = charge.nanos
+                priced = terms.prices.of(usage)
             except NotPriced as unpriced:
-                nanos, status, reason, counted_as = None, "unpriced", str(unpriced), reading.status
-        accounts = _charged(admitted, served, reading.model, name)
+                reason = str(unpriced)
+            else:
+                line = terms.form.line(
+                    admitted.entry_id,
+                    utc_text(admitted.at),
+                    usage,
+                    priced.nanos,
+                    assumed=reading.encoding_assumed or terms.assumed or priced.assumed,
+                    long_context=priced.long_context,
+                    upstream_id=reading.upstream_id,
+                    client_request_id=client_request_id,
+                    upstream_request_id=upstream_request_id,
+                    upstream_status=upstream_status,
+                    latency_ms=latency_ms,
+                )
+                return Settled(line, admitted, reading, terms, counted_as, priced.nanos, usage)
+        failed = reading.status == "failed"
+        status: Status = "failed" if failed else "unpriced"
+        nanos = 0 if failed else None
         entry = LedgerEntry(
             id=admitted.entry_id,
             at=utc_text(admitted.at),
@@ -73,32 +162,41 @@ class Settlement:
             identity=None if admitted.owner.identity == admitted.owner.name else admitted.owner.identity,
             endpoint=endpoint,
             asked_model=admitted.asked_model,
-            served_model=served,
-            tier=found.card.tier if found else reading.service_tier or "standard",
+            served_model=terms.served,
+            tier=reading.service_tier or "standard",
             status=status,
             reason=reason,
             counted_as=counted_as,
-            usage=reading.usage.as_dict(),
-            card=found.card.id if found else None,
-            provenance=found.provenance if found else None,
-            assumed=reading.encoding_assumed
-            or (found is not None and charge is not None and (found.assumed or charge.assumed)),
-            long_context=charge.long_context if charge else False,
+            usage=usage,
+            card=None,
+            provenance=None,
+            assumed=reading.encoding_assumed,
             cost_nanos=nanos,
-            # With 0 where it is free, or its price unknown: a later price moves these.
-            moved=()
-            if status == "failed"
-            else tuple(Moved(each.budget.name, each.key, nanos or 0) for each in accounts),
+            # With 0, its price being unknown: a later price moves these.
+            moved=() if failed else tuple(Moved(each.budget.name, each.key, 0) for each in terms.accounts),
             upstream_id=reading.upstream_id,
-            client_request_id=kept_id(client_request_id),
-            upstream_request_id=kept_id(upstream_request_id),
+            client_request_id=client_request_id,
+            upstream_request_id=upstream_request_id,
             upstream_status=upstream_status,
             latency_ms=latency_ms,
         )
-        # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
-        known = found is not None and (not found.card.fine_tuned or reading.model is not None)
-        labels = self._metrics.labels(admitted.owner.name, name, known=known)
-        return Settled(entry, admitted, accounts, labels, reading, name, found)
+        return Settled(entry, admitted, reading, terms, status, nanos, usage)
+
+    def _terms(self, admitted: Admitted, endpoint: str, reading: Reading) -> Terms:
+        """Found once for like requests that end alike."""
+        plan = admitted.plan
+        if plan is None:
+            return Terms(self._metrics, admitted, endpoint, reading)
+        key = (reading.model, reading.service_tier, reading.status, reading.reason, endpoint)
+        terms = plan.terms.get(key)
+        if isinstance(terms, Terms) and terms.metrics is self._metrics and terms.start <= admitted.at < terms.end:
+            return terms
+        terms = Terms(self._metrics, admitted, endpoint, reading)
+        if terms.is_kept:
+            if len(plan.terms) >= _TERMS_KEPT:
+                plan.terms.clear()
+            plan.terms[key] = terms
+        return terms
 
     def open(self, admitted: Admitted) -> Awaitable[None] | None:
         """Journal a metered request that is about to be sent. Raises JournalFailed: then it must not be.
@@ -113,37 +211,38 @@ class Settlement:
 
         `parked`: it was set down before, and is charged and counted only if nobody else has done so meanwhile.
         """
-        entry, reading = settled.entry, settled.reading
-        self._learned.note(entry.asked_model, reading.model)
+        reading, terms = settled.reading, settled.terms
+        self._learned.note(settled.admitted.asked_model, reading.model)
         if reading.status == "pending":
             self._park(settled)
         elif parked:
             self._store.settle(
-                entry,
-                settled.accounts,
+                settled.entry,
+                terms.accounts,
                 parked=reading.upstream_id or "",
                 on_charged=lambda: self._count(settled),
             )
         else:
-            self._store.settle(entry, settled.accounts)
+            self._store.settle(settled.line, terms.accounts)
             self._count(settled)
 
     def _count(self, settled: Settled) -> None:
-        entry, reading, metrics = settled.entry, settled.reading, self._metrics
-        if entry.status == "failed":
+        if settled.status == "failed":
             return
-        at = settled.admitted.at
-        metrics.used(settled.labels, reading.usage, at.timestamp())
+        reading, terms, metrics = settled.reading, settled.terms, self._metrics
+        cost = settled.cost_nanos
+        metrics.used(terms.labels, settled.usage, cost, settled.admitted.at)
         if reading.status == "estimated":
             metrics.estimated(reading.reason or "unknown")
-        if entry.cost_nanos is None:
-            metrics.unpriced(entry.served_model or "")
+        if cost is None:
+            metrics.unpriced(terms.served or "")
             return
         if reading.status == "presumed":
-            metrics.presumed(entry.cost_nanos)
-        metrics.cost(settled.labels, entry.cost_nanos)
-        if settled.name is not None and settled.found is not None:
-            self._compare(settled, settled.name, settled.found, at)
+            metrics.presumed(cost)
+        if terms.labels.model not in self._announced:
+            self._announce(settled)
+        if terms.baseline_prices is not None:
+            self._compare(settled, terms.baseline_prices)
 
     def _park(self, settled: Settled) -> None:
         """Its usage comes with another request, to any worker. Until then its hold stays; it is in no ledger."""
@@ -175,23 +274,22 @@ class Settlement:
         known = not name.fine_tuned and rules.catalogue.knows(name, rules.config.provider)
         return self._metrics.labels(owner, name, known=known)
 
-    def _compare(self, settled: Settled, name: ModelName, found: Found, at: datetime) -> None:
-        """What operators watch of a model: the baseline's cost beside a fine-tune's, and when it will be stopped."""
-        rules, model = settled.admitted.rules, settled.labels.model
-        provider = rules.config.provider
-        if model not in self._announced:
-            self._announced.add(model)
-            if (shutdown := rules.catalogue.shutdown(name, provider)) is not None:
-                self._metrics.shutdown(model, datetime.combine(shutdown, time(), UTC).timestamp())
-        if not name.fine_tuned:
+    def _announce(self, settled: Settled) -> None:
+        """When a model's vendor will stop it."""
+        model, name, rules = settled.terms.labels.model, settled.terms.name, settled.admitted.rules
+        if name is None:
             return
-        baseline = rules.config.baseline.get(settled.entry.served_model or "", name.base)
+        self._announced.add(model)
+        if (shutdown := rules.catalogue.shutdown(name, rules.config.provider)) is not None:
+            self._metrics.shutdown(model, datetime.combine(shutdown, time(), UTC).timestamp())
+
+    def _compare(self, settled: Settled, prices: Prices) -> None:
+        """The baseline's cost beside a fine-tune's."""
         try:
-            compared = rules.find(parse_model_name(baseline), found.card.tier, at)
-            nanos = price(settled.reading.usage, compared.card).nanos
+            nanos = prices.of(settled.usage).nanos
         except NotPriced:
-            return  # an unknown baseline is not a free one: it has no series
-        self._metrics.baseline_cost(model, baseline, nanos)
+            return
+        self._metrics.baseline_cost(settled.terms.labels.model, settled.terms.baseline, nanos)
 
 
 def count_entry(metrics: Metrics, entry: LedgerEntry) -> None:
@@ -203,15 +301,14 @@ def count_entry(metrics: Metrics, entry: LedgerEntry) -> None:
         metrics.answered(labels, entry.endpoint, entry.upstream_status or CLIENT_GONE)
     if entry.status == "failed":
         return
-    metrics.used(labels, Usage.of(entry.usage), datetime.fromisoformat(entry.at).timestamp())
+    usage = Usage.of(entry.usage).as_dict()
+    metrics.used(labels, usage, entry.cost_nanos, datetime.fromisoformat(entry.at))
     if entry.status == "estimated":
         metrics.estimated(entry.reason or "unknown")
     if entry.cost_nanos is None:
         metrics.unpriced(entry.served_model or "")
-        return
-    if entry.status == "presumed":
+    elif entry.status == "presumed":
         metrics.presumed(entry.cost_nanos)
-    metrics.cost(labels, entry.cost_nanos)
 
 
 def served_id(rules: Rules, asked: str | None, served: str | None) -> str | None:
@@ -236,8 +333,9 @@ def _charged(
     return admitted.rules.book.matching(admitted.owner, names, name.fine_tuned if name else None, admitted.at)
 
 
-def _price(rules: Rules, name: ModelName | None, reading: Reading, at: datetime) -> tuple[Found, Charge]:
+def _find(rules: Rules, name: ModelName | None, tier: str | None, at: datetime, span: Span) -> Found:
+    """The model's card, while `span`. Raises NotPriced."""
     if name is None:
         raise NotPriced("neither the request nor the response names a model")
-    found = rules.find(name, reading.service_tier, at)
-    return found, price(reading.usage, found.card)
+    span.within(rules.steady(name, tier, at))
+    return rules.find(name, tier, at)

@@ -2,9 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from rates.money import NANOS_PER_USD, Nanos
 
 
 class Due(Protocol):
@@ -65,6 +68,69 @@ class Tally:
             self._child.inc(amount)
 
 
+class Uses:
+    """What requests with the same labels used and cost, and when the last one began: one count for each request.
+
+    Children are resolved when they are first counted: before that they have no series.
+    """
+
+    __slots__ = (
+        "_amounts", "_at", "_cost", "_cost_of", "_is_due", "_last_used", "_nanos", "_tokens", "_tokens_of", "_turn",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        last_used: Gauge,
+        cost: Callable[[], Counter],
+        tokens: Callable[[str], Counter],
+    ) -> None:
+        self._turn = turn
+        self._last_used = last_used
+        self._cost_of = cost
+        self._tokens_of = tokens
+        self._cost: Counter | None = None
+        self._tokens: dict[str, Counter] = {}
+        self._amounts: dict[str, int] = {}
+        self._nanos = 0
+        self._at: datetime | None = None
+        self._is_due = False
+
+    def add(self, usage: dict[str, int], nanos: int | None, at: datetime) -> None:
+        """`nanos` None: nobody knows the cost."""
+        amounts = self._amounts
+        for kind, quantity in usage.items():
+            amounts[kind] = amounts.get(kind, 0) + quantity
+        if nanos is not None:
+            self._nanos += nanos
+            if self._cost is None:
+                self._cost = self._cost_of()
+        self._at = at
+        if not self._is_due:
+            self._is_due = True
+            self._turn.owe(self)
+
+    def pay(self) -> None:
+        amounts, self._amounts, self._is_due = self._amounts, {}, False
+        children = self._tokens
+        for kind, amount in amounts.items():
+            child = children.get(kind)
+            if child is None:
+                child = children[kind] = self._tokens_of(kind)
+            child.inc(amount)
+        if self._nanos and self._cost is not None:
+            nanos, self._nanos = self._nanos, 0
+            self._cost.inc(dollars_of(nanos))
+        if self._at is not None:
+            self._last_used.set(self._at.timestamp())
+
+
+def dollars_of(nanos: Nanos) -> float:
+    """The one place where money becomes a float: Prometheus knows no other number. Rounded once, as any quotient."""
+    return nanos / NANOS_PER_USD
+
+
 class Spread:
     """A histogram without labels."""
 
@@ -93,24 +159,3 @@ class Spread:
             if count:
                 bucket.inc(count)
         self._histogram._sum.inc(sum(observed))  # noqa: SLF001
-
-
-class Latest:
-    """A gauge's child that holds a time: the last one of a turn is written."""
-
-    __slots__ = ("_child", "_turn", "_value")
-
-    def __init__(self, child: Gauge, turn: Turn) -> None:
-        self._child = child
-        self._turn = turn
-        self._value: float | None = None
-
-    def set(self, value: float) -> None:
-        is_first, self._value = self._value is None, value
-        if is_first:
-            self._turn.owe(self)
-
-    def pay(self) -> None:
-        value, self._value = self._value, None
-        if value is not None:
-            self._child.set(value)

@@ -38,11 +38,11 @@ class HoldSizes:
         """
         quantities = {}
         if prompt_tokens > 0 and self._prompt_kind is not None:
-            quantities[self._prompt_kind] = prompt_tokens if prompt_tokens < MAX_PROMPT_TOKENS else MAX_PROMPT_TOKENS
+            quantities[self._prompt_kind] = min(MAX_PROMPT_TOKENS, prompt_tokens)
         if output_tokens > 0 and self._has_output:
-            output = output_tokens if output_tokens < MAX_OUTPUT_TOKENS else MAX_OUTPUT_TOKENS
+            output = min(MAX_OUTPUT_TOKENS, output_tokens)
             if n > 1:
-                output *= n if n < MAX_CHOICES else MAX_CHOICES
+                output *= min(MAX_CHOICES, n)
             quantities["output"] = output
         return quantities
 

@@ -81,7 +81,7 @@ class LineForm:
 
     __slots__ = ("_card", "_long_row", "_moved", "_owner", "_row")
 
-    def __init__(  # noqa: PLR0913 - the members of a line
+    def __init__(
         self,
         *,
         owner: str,
@@ -115,7 +115,7 @@ class LineForm:
             row_of(SumKey(owner, model, card, tier, long_context, endpoint, status)) for long_context in ("", "1")
         )
 
-    def line(  # noqa: PLR0913 - the members of a line
+    def line(
         self,
         entry_id: str,
         at: str,
@@ -160,4 +160,4 @@ class LineForm:
         except UnicodeEncodeError:
             written = text(line)
         row = self._long_row if long_context else self._row
-        return LineText(entry_id, at[:_DAY], row, quantities, nanos, True, written)  # noqa: FBT003 - see LineText
+        return LineText(entry_id, at[:_DAY], row, quantities, nanos, True, written)

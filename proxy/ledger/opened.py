@@ -93,7 +93,7 @@ class OpenedForm:
 
     __slots__ = ("_accounts", "_owner")
 
-    def __init__(  # noqa: PLR0913 - the fields of an Opened
+    def __init__(
         self,
         *,
         owner: str,

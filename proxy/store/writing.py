@@ -157,9 +157,7 @@ class Writing:
     async def __aexit__(self, *_: object) -> None:
         await self.close(LONGEST_SECONDS)
 
-    async def hold(
-        self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1
-    ) -> Refusal | None:
+    async def hold(self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
         """Set the request's money aside on all accounts, or on none and say which one refuses.
 
         It must fit `times` times into what is left.

@@ -1,11 +1,12 @@
 """Counts of one turn are written together, exactly, and those of a histogram fall into the same buckets."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from proxy.tallies import Latest, Spread, Tally, Turn
+from proxy.tallies import Spread, Tally, Turn, Uses
 
 VALUES = (0.05, 0.1, 0.1000001, 0.5, 1.0, 7.0)
 
@@ -14,17 +15,23 @@ def test_a_turn_is_paid_once_for_all_that_was_counted_in_it() -> None:
     ends: list[Callable[[], None]] = []
     registry = CollectorRegistry()
     counter, gauge = Counter("c", "-", registry=registry), Gauge("g", "-", registry=registry)
+    cost, tokens = Counter("d", "-", registry=registry), Counter("t", "-", ["kind"], registry=registry)
     turn = Turn(ends.append)
-    tally, latest = Tally(counter, turn), Latest(gauge, turn)
+    tally = Tally(counter, turn)
+    uses = Uses(turn, last_used=gauge, cost=lambda: cost, tokens=tokens.labels)
 
     for number in range(3):
         tally.add(2)
-        latest.set(number)
+        uses.add({"input": 5, "output": number}, None if number == 1 else 10**8, datetime.fromtimestamp(number, UTC))
     assert registry.get_sample_value("c_total") == 0
+    assert registry.get_sample_value("d_total") == 0
+    assert registry.get_sample_value("t_total", {"kind": "input"}) is None
     [end] = ends
     end()
     assert registry.get_sample_value("c_total") == 6
     assert registry.get_sample_value("g") == 2
+    assert registry.get_sample_value("d_total") == 0.2
+    assert [registry.get_sample_value("t_total", {"kind": kind}) for kind in ("input", "output")] == [15, 3]
 
     tally.add(1)
     assert len(ends) == 2

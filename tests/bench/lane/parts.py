@@ -24,7 +24,6 @@ from proxy.config import BudgetConfig, Config, Secret
 from proxy.http1 import read_request as read_request_head
 from proxy.http1 import read_response
 from proxy.journal import Journal
-from proxy.ledger import Opened
 from proxy.metering import Ending, Meter, Reading, endpoint_of, read_request
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.headers import to_client, to_upstream
@@ -45,8 +44,8 @@ BATCH = 64
 class NoStore:
     """Takes everything, keeps nothing."""
 
-    async def hold(self, opened: Opened, accounts: object, *, times: int = 1) -> None:
-        return None
+    def hold_later(self, opened: object, accounts: object) -> None:
+        pass
 
     def settle(self, entry: object, accounts: object) -> None:
         pass
@@ -64,15 +63,6 @@ def microseconds(part: Callable[[], object]) -> float:
         least = min(least, process_time() - began)
         gc.enable()
     return 1e6 * least / TIMES
-
-
-def finished(coroutine: Any) -> Any:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it waits")
 
 
 def reply_of(up: Upstream, request: bytes) -> tuple[bytes, bytes]:
@@ -116,10 +106,7 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     key = Secret("sk-upstream")
 
     def admit() -> Admitted:
-        admitted: Admitted = finished(
-            admission.admit(rules, "e" * 36, owner, facts, at, endpoint=endpoint.name, client_request_id=None)
-        )
-        return admitted
+        return admission.prepare(rules, "e" * 36, owner, facts, at, endpoint=endpoint.name, client_request_id=None)
 
     def metered() -> Reading:
         meter = Meter(endpoint, facts, hide_usage=False)
@@ -136,9 +123,9 @@ def _print_parts(folder: Path, up: Upstream) -> None:
         )
 
     admitted, reading = admit(), metered()
-    assert admitted.opened is not None
-    opened, settled = admitted.opened, charged()
-    hold, charge = Hold(opened, admitted.accounts, times=4), Charge(settled.entry, settled.accounts)
+    assert admitted.held is not None
+    opened, settled = admitted.held, charged()
+    hold, charge = Hold(opened, admitted.accounts, times=4), Charge(settled.line, settled.accounts)
     charge.number = 1
     record = hold.record.encode()
     pair: list[Operation] = [hold, charge]
@@ -161,7 +148,7 @@ def _print_parts(folder: Path, up: Upstream) -> None:
         "… and rewritten for the client": lambda: to_client(reply_head, keep_length=True, decoded=False),
         "the reply metered": metered,
         "settlement: priced, entry made": charged,
-        "… its charge packed": lambda: Charge(settled.entry, settled.accounts),
+        "… its charge packed": lambda: Charge(settled.line, settled.accounts),
         "metrics counted": lambda: settlement._count(settled),
         "… request answered": lambda: metrics.answered(settled.labels, endpoint.name, 200),
     }
