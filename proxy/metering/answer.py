@@ -1,13 +1,12 @@
 """What a reply has said so far, put together from all that it says."""
 
-from dataclasses import dataclass
+import msgspec
 
 from proxy.metering.reader import Said, SaidUsage
 from rates.usage import Usage
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """Grows with each thing said. The last usage counts; a model or tier said beside it goes before an earlier one."""
 
     choices_asked: int
@@ -31,6 +30,25 @@ class Answer:
     """Its usage has searches of a kind that it does not tell."""
     error: bool = False
     """The reply says that something went wrong in it."""
+
+    @classmethod
+    def whole(cls, said: Said, choices_asked: int) -> "Answer":
+        """Of a reply that says everything at once."""
+        return cls(
+            choices_asked,
+            said.model,
+            said.upstream_id,
+            said.service_tier,
+            said.usage,
+            True,
+            said.finishes,
+            True,
+            said.unfinished is True,
+            said.background,
+            said.failed,
+            said.search_kind_unclear,
+            said.error,
+        )
 
     def take(self, said: Said) -> None:
         beside_usage = said.usage is not None

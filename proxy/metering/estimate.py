@@ -63,5 +63,8 @@ def count_prompt(body: bytes) -> int:
         plain -= len(beyond)
         leads = beyond.translate(None, _ASCII_AND_CONTINUATION)
         tokens += len(leads) + 2 * len(leads.translate(None, _ALL_BUT_FOUR_BYTE_LEADS))
-    tokens += escapes + -(-max(plain - 6 * escapes, 0) // _PROMPT_BYTES_PER_TOKEN)
-    return min(tokens, MAX_QUANTITY)
+    plain -= 6 * escapes
+    if plain > 0:
+        tokens += -(-plain // _PROMPT_BYTES_PER_TOKEN)
+    tokens += escapes
+    return min(MAX_QUANTITY, tokens)

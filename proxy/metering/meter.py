@@ -60,6 +60,10 @@ class Meter:
     With `hide_usage` the usage that taximeter asked for is taken out of a stream again.
     """
 
+    __slots__ = (
+        "_body", "_endpoint", "_facts", "_hide_usage", "_inflater", "_is_stream", "_reader", "_status",
+    )  # fmt: skip
+
     def __init__(self, endpoint: Endpoint, facts: RequestFacts, *, hide_usage: bool) -> None:
         reader = endpoint.reader or endpoint.later
         if reader is None:
@@ -76,9 +80,10 @@ class Meter:
     def start(self, status: int, content_type: str, content_encoding: str) -> None:
         """The head of the reply. Its content type decides how it is read, whatever the request asked for."""
         self._status = status
-        self._is_stream = content_type.partition(";")[0].strip().lower() == "text/event-stream"
+        if content_type != "application/json":
+            self._is_stream = content_type.partition(";")[0].strip().lower() == "text/event-stream"
         facts = self._facts
-        if not is_identity(content_encoding):
+        if content_encoding and not is_identity(content_encoding):
             self._inflater = inflater_for(content_encoding)
             if self._inflater is None:
                 self._body = UnreadReply(facts.max_output_tokens and facts.max_output_tokens * facts.n)
@@ -140,13 +145,15 @@ class Meter:
             return self._uncounted(Reading("presumed", reason, None, Usage(), None, None), None, request_body)
         body.tail()
         answer = body.answer
-        usage = answer.believed
-        if self._is_pending(answer):
-            return self._reading("pending", "background", answer, Usage(input=self._facts.prompt_tokens))
-        if usage is not None and _is_final(answer, ending):
+        usage = answer.usage if isinstance(answer.usage, Usage) else None
+        if answer.unfinished:
+            if self._is_pending(answer):
+                return self._reading("pending", "background", answer, Usage(input=self._facts.prompt_tokens))
+        # Numbers that come while the answer goes on are final only when nothing can follow them.
+        elif usage is not None and (answer.final or answer.ended or (answer.finishes and ending is Ending.COMPLETE)):
             if answer.search_kind_unclear:
                 return self._reading("estimated", "search_kind", answer, usage)
-            return self._reading("reported", None, answer, usage)
+            return Reading("reported", None, answer.model, usage, answer.service_tier, answer.upstream_id)
         if not 200 <= self._status < 300 or _wrote_nothing(answer, body):
             return self._reading("failed", None, answer, Usage())
         reading = self._reading("estimated", self._why(body, ending), answer, usage or Usage())
@@ -180,7 +187,7 @@ class Meter:
     def _is_pending(self, answer: Answer) -> bool:
         """Without an id nobody could ask for it later."""
         accepted = self._status is not None and 200 <= self._status < 300
-        return accepted and answer.unfinished and answer.upstream_id is not None
+        return accepted and answer.upstream_id is not None
 
     @staticmethod
     def _reading(status: ReadingStatus, reason: str | None, answer: Answer, usage: Usage) -> Reading:
@@ -193,10 +200,3 @@ def _wrote_nothing(answer: Answer, body: _Body) -> bool:
         return False
     body.gather()
     return not body.output_tokens(count_texts)
-
-
-def _is_final(answer: Answer, ending: Ending) -> bool:
-    """Numbers that come while the answer goes on are final only when nothing can follow them."""
-    if answer.unfinished:
-        return False
-    return answer.final or answer.ended or (answer.finishes and ending is Ending.COMPLETE)

@@ -6,7 +6,7 @@ Numbers are believed as a whole or not at all: one absurd quantity makes the usa
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -83,25 +83,56 @@ def _disjoint(usage: dict[str, Any], names: _Names) -> Usage | None:
     """
     if usage.get(names.prompt) is None and usage.get(names.completion) is None:
         return None
-    prompt, completion = quantity(usage.get(names.prompt)), quantity(usage.get(names.completion))
     into, out = members(usage, names.into), members(usage, names.out)
-    reasoning = part(out, "reasoning_tokens")
-    if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
+    kept = members(into, "cache_write_tokens_details")
+    return _split(
+        quantity(usage.get(names.prompt)),
+        quantity(usage.get(names.completion)),
+        usage.get("total_tokens"),
+        cached=part(into, "cached_tokens"),
+        audio=part(into, "audio_tokens"),
+        image=part(into, "image_tokens"),
+        written=part(into, "cache_write_tokens"),
+        half_hour=part(kept, "ttl_30m_tokens"),
+        half_day=part(kept, "ttl_12h_tokens"),
+        reasoning=part(out, "reasoning_tokens"),
+        audio_output=part(out, "audio_tokens"),
+    )
+
+
+def _split(
+    prompt: int,
+    completion: int,
+    total: object,
+    *,
+    cached: int,
+    audio: int,
+    image: int,
+    written: int,
+    half_hour: int,
+    half_day: int,
+    reasoning: int,
+    audio_output: int,
+) -> Usage:
+    """See `_disjoint`. Raises NotBelieved."""
+    if reasoning and total == prompt + completion + reasoning:
         completion = quantity(completion + reasoning)
-    audio = min(part(into, "audio_tokens"), prompt)
-    image = min(part(into, "image_tokens"), prompt - audio)
+    audio = min(audio, prompt)
+    image = min(image, prompt - audio)
     text = prompt - audio - image
-    cached = min(part(into, "cached_tokens"), prompt)
+    cached = min(cached, prompt)
     cached_text = min(cached, text)
     cached_audio = min(cached - cached_text, audio)
     cached_image = cached - cached_text - cached_audio
-    written, written_12h = _written(into, text - cached_text)
-    audio_output = min(part(out, "audio_tokens"), completion)
+    # Written to the cache: those of which nothing is said are kept for 30 minutes.
+    written = min(max(written, half_hour + half_day), text - cached_text)
+    half_day = min(half_day, written)
+    audio_output = min(audio_output, completion)
     return Usage(
-        input=text - cached_text - written - written_12h,
+        input=text - cached_text - written,
         cached_input=cached_text,
-        cache_write=written,
-        cache_write_12h=written_12h,
+        cache_write=written - half_day,
+        cache_write_12h=half_day,
         audio_input=audio - cached_audio,
         cached_audio_input=cached_audio,
         image_input=image - cached_image,
@@ -111,13 +142,78 @@ def _disjoint(usage: dict[str, Any], names: _Names) -> Usage | None:
     )
 
 
-def _written(into: dict[str, Any], room: int) -> tuple[int, int]:
-    """Tokens written to the cache: (for 30 minutes, for 12 hours). Those of which nothing is said are of 30 minutes."""
-    kept = members(into, "cache_write_tokens_details")
-    half_hour, half_day = part(kept, "ttl_30m_tokens"), part(kept, "ttl_12h_tokens")
-    written = min(max(part(into, "cache_write_tokens"), half_hour + half_day), room)
-    half_day = min(half_day, written)
-    return written - half_day, half_day
+_Quantity = Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]
+
+
+class _Kept(msgspec.Struct):
+    ttl_30m_tokens: _Quantity | None = None
+    ttl_12h_tokens: _Quantity | None = None
+
+
+class _Into(msgspec.Struct):
+    cached_tokens: _Quantity | None = None
+    audio_tokens: _Quantity | None = None
+    image_tokens: _Quantity | None = None
+    cache_write_tokens: _Quantity | None = None
+    cache_write_tokens_details: _Kept | None = None
+
+
+class _Out(msgspec.Struct):
+    reasoning_tokens: _Quantity | None = None
+    audio_tokens: _Quantity | None = None
+
+
+class ChatUsage(msgspec.Struct):
+    """`usage` of /chat/completions as nearly all write it. What does not fit in here is read as `chat_usage` does."""
+
+    prompt_tokens: _Quantity | None = None
+    completion_tokens: _Quantity | None = None
+    total_tokens: _Quantity | None = None
+    prompt_tokens_details: _Into | None = None
+    completion_tokens_details: _Out | None = None
+
+    def said(self) -> SaidUsage:
+        """The same as `chat_usage` finds."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        if prompt is None or completion is None:
+            if prompt is completion:
+                return None
+            prompt, completion = prompt or 0, completion or 0
+        into, out = self.prompt_tokens_details, self.completion_tokens_details
+        cached = 0
+        if into is not None:
+            if into.audio_tokens or into.image_tokens or into.cache_write_tokens or into.cache_write_tokens_details:
+                return self._said_in_detail(prompt, completion)
+            if into.cached_tokens:
+                cached = min(prompt, into.cached_tokens)
+        if out is not None:
+            if out.audio_tokens:
+                return self._said_in_detail(prompt, completion)
+            if out.reasoning_tokens and self.total_tokens == prompt + completion + out.reasoning_tokens:
+                return self._said_in_detail(prompt, completion)
+        if cached:
+            return Usage(input=prompt - cached, cached_input=cached, output=completion)
+        return Usage(input=prompt, output=completion)
+
+    def _said_in_detail(self, prompt: int, completion: int) -> SaidUsage:
+        into, out = self.prompt_tokens_details or _Into(), self.completion_tokens_details or _Out()
+        kept = into.cache_write_tokens_details or _Kept()
+        try:
+            return _split(
+                prompt,
+                completion,
+                self.total_tokens,
+                cached=into.cached_tokens or 0,
+                audio=into.audio_tokens or 0,
+                image=into.image_tokens or 0,
+                written=into.cache_write_tokens or 0,
+                half_hour=kept.ttl_30m_tokens or 0,
+                half_day=kept.ttl_12h_tokens or 0,
+                reasoning=out.reasoning_tokens or 0,
+                audio_output=out.audio_tokens or 0,
+            )
+        except NotBelieved:
+            return BAD
 
 
 def members(value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -67,17 +67,24 @@ def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:
     fields = _read_fields(body)
     if fields is None:
         return RequestFacts(prompt_tokens=prompt_tokens)
-    limits = [_count(getattr(fields, name)) for name in endpoint.output_limits] if endpoint.writes else [0]
-    n = _count(fields.n) or 1
+    most: int | None = None
+    if not endpoint.writes:
+        most = 0
+    else:
+        for name in endpoint.output_limits:
+            limit = getattr(fields, name)
+            if limit is not None and (limit := _count(limit)) is not None and (most is None or limit > most):
+                most = limit
+    n = 1 if fields.n is None else _count(fields.n) or 1
     if endpoint.name == "completions":
-        n = max(n, _count(fields.best_of) or 1) * _prompts(body)
+        n = min(max(n, _count(fields.best_of) or 1) * _prompts(body), MAX_QUANTITY)
     return RequestFacts(
         model=short_name(fields.model),
         stream=fields.stream is True,
         include_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
-        max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
-        n=min(n, MAX_QUANTITY),
-        service_tier=short_name(fields.service_tier),
+        max_output_tokens=most,
+        n=n,
+        service_tier=None if fields.service_tier is None else short_name(fields.service_tier),
         prompt_tokens=prompt_tokens,
         body_is_json=True,
     )
@@ -136,6 +143,8 @@ def _prompts(body: bytes) -> int:
 
 def _count(number: float | None) -> int | None:
     """A positive whole number, or None. -1 and 0 mean "no limit" to some servers; more than is believable is cut."""
+    if isinstance(number, int) and 0 < number <= MAX_QUANTITY:
+        return number
     if number is None or not number > 0 or number != number // 1:
         return None
     return int(min(number, MAX_QUANTITY))

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.metering import chat_text, completion_text
 from proxy.metering.lenient_json import decode, short_name
-from proxy.metering.quantities import chat_usage, embeddings_usage
+from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage
 from proxy.metering.reader import Reader, Said, SaidUsage
 
 
@@ -23,10 +23,19 @@ class _Reply(msgspec.Struct):
     error: Any = None
 
 
+class _ChatReply(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: ChatUsage | None = None
+    error: Any = None
+
+
 class _Event(_Reply):
     choices: msgspec.Raw = msgspec.Raw()
 
 
+_CHAT_REPLY = msgspec.json.Decoder(_ChatReply)
 _REPLY = msgspec.json.Decoder(_Reply)
 _EVENT = msgspec.json.Decoder(_Event)
 _ANY = msgspec.json.Decoder()
@@ -34,8 +43,19 @@ _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
 
 
 def read_chat_reply(data: bytes) -> Said | None:
-    """A chat.completion or a text_completion."""
-    return _read_reply(data, chat_usage)
+    """A chat.completion or a text_completion. As nearly all write them, they are decoded in one go."""
+    try:
+        reply = _CHAT_REPLY.decode(data)
+    except (ValueError, RecursionError):
+        return _read_reply(data, chat_usage)
+    usage = reply.usage
+    return Said(
+        model=short_name(reply.model),
+        upstream_id=short_name(reply.id),
+        service_tier=None if reply.service_tier is None else short_name(reply.service_tier),
+        usage=None if usage is None else usage.said(),
+        error=reply.error is not None,
+    )
 
 
 def read_embeddings(data: bytes) -> Said | None:

@@ -13,17 +13,34 @@ _MAX_PART = 4 * 1024 * 1024
 # Events that were sent under another content type.
 _EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
 
+NOTHING_SAID = Answer(1)
+"""Nobody changes it: whoever reads a reply puts another one in its place."""
+
 
 class WholeReply:
     """Passes every byte on untouched. `fault` says why nothing can be read, once the reply has ended."""
 
+    __slots__ = (
+        "_choices_asked",
+        "_is_read",
+        "_max_reply",
+        "_pieces",
+        "_reader",
+        "_size",
+        "_stream",
+        "answer",
+        "fault",
+    )
+
     def __init__(self, reader: Reader, *, choices_asked: int, max_reply: int = MAX_REPLY) -> None:
-        self.answer = Answer(choices_asked)
+        self.answer = NOTHING_SAID
         self.fault: str | None = None
         self._reader = reader
+        self._choices_asked = choices_asked
         self._max_reply = max_reply
         self._pieces: list[bytes] = []
         self._size = 0
+        self._is_read = False
         self._stream: EventStream | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -36,9 +53,11 @@ class WholeReply:
         return data
 
     def tail(self) -> bytes:
-        """Nothing was held back. The reply has ended: read it."""
-        if self.fault is None and self._size:
-            self._read(b"".join(self._pieces))
+        """Nothing was held back. The reply has ended: read it, once."""
+        if not self._is_read:
+            self._is_read = True
+            if self.fault is None and self._size:
+                self._read(b"".join(self._pieces))
         return b""
 
     def gather(self) -> None:
@@ -55,10 +74,9 @@ class WholeReply:
     def _read(self, body: bytes) -> None:
         said = self._reader.read_reply(body)
         if said is not None:
-            self.answer.take(said)
-            self.answer.final = self.answer.ended = True
+            self.answer = Answer.whole(said, self._choices_asked)
         elif _EVENTS.match(body):
-            stream = EventStream(self._reader, choices_asked=self.answer.choices_asked, hide=False)
+            stream = EventStream(self._reader, choices_asked=self._choices_asked, hide=False)
             stream.feed(body)
             stream.tail()
             self.answer = stream.answer
