@@ -143,8 +143,6 @@ def _prompts(body: bytes) -> int:
 
 def _count(number: float | None) -> int | None:
     """A positive whole number, or None. -1 and 0 mean "no limit" to some servers; more than is believable is cut."""
-    if isinstance(number, int) and 0 < number <= MAX_QUANTITY:
-        return number
     if number is None or not number > 0 or number != number // 1:
         return None
     return int(min(number, MAX_QUANTITY))
