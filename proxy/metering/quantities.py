@@ -176,9 +176,7 @@ class ChatUsage(msgspec.Struct):
         """The same as `chat_usage` finds."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         if prompt is None or completion is None:
-            if prompt is completion:
-                return None
-            prompt, completion = prompt or 0, completion or 0
+            return None if prompt is completion else BAD
         into, out = self.prompt_tokens_details, self.completion_tokens_details
         cached = 0
         if into is not None:

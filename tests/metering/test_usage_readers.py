@@ -1,14 +1,17 @@
 """Usage as the endpoints write it: disjoint quantities that add up, or not believed at all."""
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.metering.quantities import chat_usage, embeddings_usage, responses_usage
+from proxy.metering import usage_readers
+from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage, responses_usage
 from proxy.metering.reader import BAD
-from proxy.metering.usage_readers import CHAT
+from proxy.metering.usage_readers import CHAT, read_chat_reply
 from rates.usage import MAX_QUANTITY, Usage
 
 
@@ -129,6 +132,59 @@ def test_the_parts_add_up_to_the_whole(prompt: int, completion: int, parts: list
     assert all(quantity > 0 for quantity in quantities.values())
     outputs = quantities.pop("output", 0) + quantities.pop("audio_output", 0)
     assert (sum(quantities.values()), outputs) == (prompt, completion)
+
+
+NUMBER: st.SearchStrategy[Any] = st.one_of(
+    QUANTITY, st.sampled_from([None, 0, -1, 3.0, 2.5, 1e300, MAX_QUANTITY, MAX_QUANTITY + 1, True, "5", [], {}])
+)
+
+
+def table(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.fixed_dictionaries({}, optional=fields), st.sampled_from([None, [], 3]))
+
+
+KEPT = table(ttl_30m_tokens=NUMBER, ttl_12h_tokens=NUMBER)
+INTO = table(
+    cached_tokens=NUMBER,
+    audio_tokens=NUMBER,
+    image_tokens=NUMBER,
+    cache_write_tokens=NUMBER,
+    cache_write_tokens_details=KEPT,
+)
+OUT = table(reasoning_tokens=NUMBER, audio_tokens=NUMBER)
+USAGE = table(
+    prompt_tokens=NUMBER,
+    completion_tokens=NUMBER,
+    total_tokens=NUMBER,
+    prompt_tokens_details=INTO,
+    completion_tokens_details=OUT,
+    more=NUMBER,
+)
+REPLY = table(
+    id=st.sampled_from(["x", "", None, 3]),
+    model=st.sampled_from(["m", None, ["m"], "m" * 2000]),
+    service_tier=st.sampled_from(["flex", None, {}]),
+    usage=USAGE,
+    error=st.sampled_from([None, {"message": "no"}, ""]),
+)
+
+
+@given(REPLY, st.sampled_from([b"", b"\xff", b"\\ud800"]))
+def test_what_is_decoded_in_one_go_says_what_a_patient_reading_says(reply: Any, garbage: bytes) -> None:
+    data = json.dumps(reply).encode()
+    if isinstance(reply, dict):
+        data = data[:-1] + (b", " if reply else b"") + b'"content": "%b"}' % garbage
+    patient = usage_readers._read_reply(data, chat_usage)
+    assert read_chat_reply(data) == patient
+
+
+@given(USAGE)
+def test_usage_that_fits_is_split_as_any_usage(usage: Any) -> None:
+    try:
+        quick = msgspec.convert(usage, ChatUsage | None)
+    except msgspec.ValidationError:
+        return
+    assert (None if quick is None else quick.said()) == chat_usage(usage)
 
 
 @pytest.mark.parametrize(

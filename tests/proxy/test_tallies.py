@@ -1,12 +1,15 @@
 """Counts of one turn are written together, exactly, and those of a histogram fall into the same buckets."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.mmap_dict import MmapedDict
 
-from proxy.tallies import Spread, Tally, Turn, Uses
+from proxy.tallies import Place, Spread, Tally, Turn, Uses
 
 VALUES = (0.05, 0.1, 0.1000001, 0.5, 1.0, 7.0)
 
@@ -57,3 +60,24 @@ def test_a_spread_is_what_the_histogram_itself_would_show(together: bool) -> Non
         assert ours.get_sample_value("h_bucket", {"le": le}) == theirs.get_sample_value("h_bucket", {"le": le}), le
     assert ours.get_sample_value("h_count") == len(VALUES)
     assert ours.get_sample_value("h_sum") == pytest.approx(sum(VALUES))
+
+
+def test_counts_in_a_workers_file_are_those_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    in_file = values.MultiProcessValue(lambda: "w0")  # type: ignore[no-untyped-call]
+    ours, theirs = (in_file("counter", "m", name, (), (), "help") for name in ("ours", "theirs"))
+    place = Place(ours)
+    for number in range(300):
+        in_file("counter", "m", f"grows-{number}" + "x" * 5000, (), (), "help")  # the file is mapped anew
+        place.add(number / 3)
+        theirs.inc(number / 3)
+    gauge = in_file("gauge", "g", "g", (), (), "help", multiprocess_mode="max")
+    Place(gauge).put(7.5)
+
+    read = {
+        json.loads(key)[1]: value
+        for file in tmp_path.glob("*.db")
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
+    }
+    assert read["ours"] == read["theirs"] == ours.get() == theirs.get()
+    assert (read["g"], gauge.get()) == (7.5, 7.5)

@@ -279,3 +279,59 @@ def test_any_date_is_as_good_only_where_the_card_says_so(tmp_path: Path) -> None
                   "ft:sonnet-4-20250514:acme::x", "gpt-4o-20240806"):  # fmt: skip
         with pytest.raises(NotPriced):
             find(catalogue, model)
+
+
+MOMENTS = st.one_of(
+    st.datetimes(datetime(2023, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC)),
+    st.builds(
+        lambda day, step: datetime.combine(day, datetime.min.time(), UTC) + step * timedelta(microseconds=1),
+        st.sampled_from(sorted({card.effective_from.date() for card in SHIPPED} | {card.checked for card in SHIPPED})),
+        st.sampled_from([-1, 0, 1]),
+    ),
+)
+
+
+def answer(catalogue: Catalogue, model: str, tier: str | None, at: datetime) -> tuple[object, ...]:
+    try:
+        found = catalogue.find(parse_model_name(model), provider="openai", tier=tier, at=at)
+    except NotPriced:
+        return ("none",)
+    return found.card.id, found.provenance, found.assumed
+
+
+@given(
+    st.sampled_from(["gpt-4o", "gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-5.4", FT, "mystery", "gpt-4.1-nano"]),
+    st.sampled_from([None, "priority", "batch", "scale"]),
+    MOMENTS,
+    st.lists(MOMENTS, min_size=1, max_size=8),
+)
+def test_an_answer_is_steady_as_long_as_it_says(
+    with_later_cards: Catalogue, model: str, tier: str | None, at: datetime, others: list[datetime]
+) -> None:
+    for catalogue in (SHIPPED, with_later_cards):
+        start, end = catalogue.steady(parse_model_name(model), provider="openai", tier=tier, at=at)
+        assert start <= at < end
+        now = answer(catalogue, model, tier, at)
+        assert answer(catalogue, model, tier, start) == now
+        assert answer(catalogue, model, tier, end - timedelta(microseconds=1)) == now
+        for other in others:
+            if start <= other < end:
+                assert answer(catalogue, model, tier, other) == now
+
+
+@pytest.fixture(scope="module")
+def with_later_cards(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """A user's cards begin, follow each other and end in front of the shipped ones."""
+    later = "".join(
+        f"""
+[[card]]
+model = "gpt-4o-mini"
+fine_tuned = false
+effective_from = {begins}
+source = "contract 7"
+checked = 2026-11-01
+standard = {{ input = "0.0{number}", cached_input = "0.01", output = "0.02" }}
+"""
+        for number, begins in enumerate(("2025-03-01T10:00:00Z", "2026-12-01"), 2)
+    )
+    return with_user_card(tmp_path_factory.mktemp("rates"), "gpt-4o-mini", begins="2025-01-01", more=later)

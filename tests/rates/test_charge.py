@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rates import LongContext, NotPriced, RateCard, Usage, load_catalogue, parse_model_name, price
-from rates.rate_card import AS_TEXT
+from rates.money import EXACT, to_nanos
+from rates.rate_card import AS_TEXT, UNIT_KINDS
 from rates.usage import KINDS, MAX_QUANTITY, PROMPT_KINDS
 
 CARD = RateCard(
@@ -111,3 +112,66 @@ def test_images_in_a_chat_are_charged_as_text_unless_the_card_says_otherwise() -
     card = load_catalogue().find(parse_model_name("gpt-4o"), provider="openai", tier=None, at=at).card
 
     assert price(Usage(image_input=1000, cached_image_input=1000), card).nanos == 1000 * 2500 + 1000 * 1250
+
+
+CARDS = [*load_catalogue()]
+_TO_MILLIONS = -6
+
+
+def by_decimals(usage: Usage, card: RateCard) -> tuple[int, bool, bool] | str:
+    """What a price is, by the definition: exact lines in Decimal, their sum rounded once."""
+    prompt = sum(quantity for kind, quantity in usage.items() if kind in PROMPT_KINDS)
+    long_context = card.long_context is not None and prompt > card.long_context.above_prompt_tokens
+    total, assumed = Decimal(0), False
+    for kind, quantity in usage.items():
+        is_unit = kind in UNIT_KINDS
+        rate = card.unit_rates.get(kind) if is_unit else card.usd_per_million(kind, long_context=long_context)
+        if rate is None:
+            return kind
+        line = EXACT.multiply(rate, quantity)
+        total = EXACT.add(total, line if is_unit else EXACT.scaleb(line, _TO_MILLIONS))
+        assumed = assumed or kind in card.assumed
+    return to_nanos(total), long_context, assumed
+
+
+quantities = st.one_of(st.integers(0, 300), st.integers(0, MAX_QUANTITY), st.sampled_from([271_999, 272_000, 272_001]))
+
+
+def check(usage: Usage, card: RateCard) -> None:
+    expected = by_decimals(usage, card)
+    if isinstance(expected, str):
+        with pytest.raises(NotPriced, match=f"has no rate for {expected}$"):
+            price(usage, card)
+        return
+    charge = price(usage, card)
+    assert (charge.nanos, charge.long_context, charge.assumed) == expected
+
+
+@given(st.sampled_from(CARDS), st.dictionaries(st.sampled_from(KINDS), quantities, max_size=6))
+def test_whole_numbers_price_every_shipped_card_as_decimals_do(card: RateCard, used: dict[str, int]) -> None:
+    check(Usage.of(used), card)
+    check(Usage.of({kind: number for kind, number in used.items() if kind in card.rates}), card)
+
+
+@given(
+    st.dictionaries(st.sampled_from(KINDS), st.decimals(0, 10**12, places=18), min_size=1),
+    st.decimals(0, 100, places=6),
+    st.dictionaries(st.sampled_from(KINDS), quantities),
+)
+def test_whole_numbers_price_any_card_as_decimals_do(
+    rates: dict[str, Decimal], times: Decimal, used: dict[str, int]
+) -> None:
+    card = replace(
+        CARD,
+        rates={kind: rate for kind, rate in rates.items() if kind not in UNIT_KINDS},
+        unit_rates={kind: rate for kind, rate in rates.items() if kind in UNIT_KINDS},
+        assumed=frozenset(list(rates)[:1]),
+        long_context=LongContext(272_000, times, times + 1, {"cached_input": Decimal("0.5")}),
+    )
+    check(Usage.of(used), card)
+
+
+@pytest.mark.parametrize(("quantity", "nanos"), [(1, 0), (2, 1), (3, 2), (5, 2), (7, 4)])
+def test_half_a_nano_goes_to_the_even_one(quantity: int, nanos: int) -> None:
+    half = replace(CARD, rates={"input": Decimal("0.0005")})
+    assert price(Usage(input=quantity), half).nanos == nanos
