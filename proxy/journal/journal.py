@@ -1,15 +1,12 @@
 """The living journal: appends in microseconds, reaches the disk in groups, and lets go of what the store has confirmed.
 
-An append that returns is in the kernel: it outlives this process. `synced` says that it outlives the machine. When the
-disk does not take it, no OPEN is accepted (nothing may be forwarded), while DONE and DROP are kept in memory and
-written before the next OPEN.
+An OPEN that returns is in the kernel (see `appending`). `synced` says that it is on disk: it outlives the machine.
 """
 
 import asyncio
 import errno
 import logging
 import os
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Self
 
 from proxy.errors import JournalFailed
 from proxy.journal import frames
+from proxy.journal.appending import Appending
 from proxy.journal.segment import COUNTED, LOCK, Counted, Segment, remove_files, sync_directory, take_lock
 
 SEGMENT_BYTES = 8 << 20
@@ -25,7 +23,7 @@ SYNC_WITHIN = 0.05  # seconds, for those who do not wait
 log = logging.getLogger(__name__)
 
 
-class Journal:
+class Journal(Appending):
     """What one writer has opened and finished. It belongs to one thread; `synced` and `confirm` to its event loop."""
 
     def __init__(
@@ -41,31 +39,17 @@ class Journal:
         new_in: Sequence[Path] = (),
     ) -> None:
         """Owns `lock`, `counted` and the segments from now on; the last segment goes on being written."""
-        self.writer = directory.name
-        self.last_number = last_number
-        """The number of the last DONE."""
-        self._directory = directory
+        super().__init__(directory, segments, last_number=last_number, open_=open_, segment_bytes=segment_bytes)
         self._lock = lock
         self._counted = counted
-        self._open = open_  # what is open on disk: what waits in the backlog still counts
-        self._backlog: deque[tuple[bytes, str, int]] = deque()  # frames with their entry's id and the number after them
-        self._segment_bytes = segment_bytes
-        self._segments = deque(segments)
-        self._segment = segments[-1]
-        self._rotate_at = self._segment.size + segment_bytes
-        self._must_rotate = False
-        self._failure = ""
-        self._is_closed = False
+        self._new_in = list(new_in)
 
         self._thread: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: asyncio.Future[JournalFailed | None] | None = None  # the sync that runs
         self._next: asyncio.Future[JournalFailed | None] | None = None  # the one after it, if somebody wants it
-        self._appended = 1  # frames; it has begun with one that is not on disk
         self._on_disk = 0
         self._target = 0  # of the sync under way
-        self._left = list(segments)[:-1]  # segments that are full, but not yet known to be on disk
-        self._new_in = list(new_in)  # directories with names that may not be on disk
         self._going: list[Path] = []
 
     @classmethod
@@ -97,99 +81,15 @@ class Journal:
             new_in=(path, directory, directory.parent),
         )
 
-    @property
-    def is_failing(self) -> bool:
-        """The last write or sync failed; nothing may be forwarded."""
-        return bool(self._failure)
-
-    @property
-    def open_count(self) -> int:
-        return len(self._open)
-
-    @property
-    def disk_bytes(self) -> int:
-        """What it takes on disk, confirmed records of segments that are not full included."""
-        return sum(segment.size for segment in self._segments)
-
-    def open(self, entry_id: str, body: bytes) -> None:
-        """A request is about to be sent. On return the record is in the kernel. Raises JournalFailed."""
-        self._catch_up()
-        self._write(frames.opened(entry_id, body))
-        self._open[entry_id] = body
-
-    def done(self, entry_id: str, body: bytes) -> int:
-        """A request has ended, opened here or elsewhere; its number. Kept in memory while the disk does not take it."""
-        self.last_number += 1
-        self._end(frames.done(self.last_number, entry_id, body), entry_id)
-        return self.last_number
-
-    def drop(self, entry_id: str) -> None:
-        """A request was never sent. Kept in memory like `done`."""
-        self._end(frames.dropped(entry_id), entry_id)
-
     def counted(self) -> None:
         """All DONEs so far stand in the metrics: whoever adopts this journal counts only later ones."""
         if not self._is_closed:
+            self.retry()  # a number that is counted stands in the kernel first, unless the disk is full
             self._counted.number = self.last_number
-
-    def continue_after(self, number: int) -> None:
-        """The store has more than this journal remembers (the machine crashed): the next DONE comes after that."""
-        self.last_number = max(self.last_number, number)
-
-    def retry(self) -> bool:
-        """Write what is kept in memory, if the disk takes it by now. Whether all is written."""
-        try:
-            self._catch_up()
-        except JournalFailed:
-            return False  # said when it began
-        return True
-
-    def _end(self, frame: bytes, entry_id: str) -> None:
-        self._backlog.append((frame, entry_id, self.last_number))
-        self.retry()
-
-    def _catch_up(self) -> None:
-        """Write the backlog, in order. Raises JournalFailed."""
-        while self._backlog:
-            frame, entry_id, number = self._backlog[0]
-            self._write(frame)
-            self._segment.last_number = number
-            self._open.pop(entry_id, None)
-            self._backlog.popleft()
-
-    def _write(self, frame: bytes) -> None:
-        try:
-            if self._must_rotate or self._segment.size >= self._rotate_at:
-                self._rotate()
-            self._segment.write(frame)
-        except OSError as error:
-            raise self._failed(error) from error
-        self._appended += 1
-        if self._failure:
-            log.warning("the journal %s can be written again", self._directory)
-            self._failure = ""
-
-    def _rotate(self) -> None:
-        """Begin a segment with all that is open, so that earlier ones are not needed for it. Raises OSError."""
-        full = self._segment
-        first = frames.base(self.writer, full.last_number, self._open)
-        self._segment = Segment.create(self._directory, full.index + 1, first, full.last_number)
-        self._segments.append(self._segment)
-        self._rotate_at = self._segment.size + self._segment_bytes
-        self._must_rotate = False
-        self._left.append(full)
-        self._new_in.append(self._directory)
-
-    def _failed(self, error: OSError) -> JournalFailed:
-        reason = f"the journal {self._directory} cannot be written: {error.strerror or error}"
-        if reason != self._failure:
-            self._failure = reason
-            log.error("%s; nothing is forwarded until it can", reason)
-        return JournalFailed(reason)
 
     async def synced(self) -> None:
         """All that was appended so far is on disk. Who waits at the same time shares one sync. Raises JournalFailed."""
-        if self._is_closed or self._backlog:
+        if self._is_closed or not self.retry():
             raise JournalFailed(self._failure or f"the journal {self._directory} is closed")
         if self._on_disk == self._appended:
             return
@@ -201,8 +101,9 @@ class Journal:
 
     def sync_soon(self) -> None:
         """What was appended so far is on disk within 50 ms, if the disk can; nobody waits."""
-        if self._timer is None and self._on_disk < self._appended and not self._is_closed:
-            self._timer = asyncio.get_running_loop().call_later(SYNC_WITHIN, self._sync)
+        if self._timer is None and (self._on_disk < self._appended or self._backlog) and not self._is_closed:
+            loop = self._loop or asyncio.get_running_loop()  # that costs a system call, which a request need not pay
+            self._timer = loop.call_later(SYNC_WITHIN, self._sync)
 
     def confirm(self, number: int) -> None:
         """The store will not lose the DONEs up to this one. Segments without others go, once the next is on disk."""
@@ -214,10 +115,11 @@ class Journal:
 
     def _sync(self) -> "asyncio.Future[JournalFailed | None]":
         """The sync of all that was appended so far: it is started, or follows the one that is under way."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.retry()
         if self._under_way is not None:
             self._next = self._next or loop.create_future()
             return self._next

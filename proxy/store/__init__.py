@@ -2,6 +2,9 @@
 
 store        what the rest of the program talks to
 connection   the one ordered connection of a process: batches, reconnecting
+flow         what flows over it while all is well, a batch at a time; `channel` writes and reads that
+asking       who waits for an answer, and what it may be
+record       what it asks of the journal
 pending      what waits for it, what must be sent again, and what a new connection mends
 durable      what of it the store will not lose
 adoption     the same for a writer that has died, from its journal
@@ -29,10 +32,10 @@ damage       what becomes of its file where that does not load
 
 from proxy.data_dir import DataDir
 from proxy.store.adoption import uncounted_entries
+from proxy.store.asking import Refusal, Waiter
 from proxy.store.caller_keys import CallerKey
 from proxy.store.embedded import EmbeddedStore, embedded_store
 from proxy.store.finished import SetAside
-from proxy.store.operations import Refusal
 from proxy.store.packing import moved_account
 from proxy.store.reads import Standing
 from proxy.store.store import Store
@@ -47,6 +50,7 @@ __all__ = [
     "Standing",
     "Store",
     "Sweeping",
+    "Waiter",
     "embedded_store",
     "moved_account",
     "uncounted_entries",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.errors import StoreWiped
 from proxy.store import keys
 from proxy.store.reads import Reads
 from proxy.store.wire import Wire
@@ -41,6 +42,15 @@ class Birth:
             self._looked = time.monotonic()
             self._is_strange = self._read().get(self._store) != self._found
         return self._is_strange
+
+    def wiped(self) -> StoreWiped | None:
+        """Until somebody has seen that what budgets had spent is gone: the error that says so."""
+        if not self.is_strange:
+            return None
+        return StoreWiped(
+            f"store {self._store} is not the one that was here before: what was spent is not in it; "
+            "look, then run `taximeter budgets acknowledge`"
+        )
 
     async def look(self, wire: Wire) -> None:
         """On a new connection: give the store an id if it has none, and compare. Raises StoreError."""

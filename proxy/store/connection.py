@@ -14,30 +14,25 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from socket import gethostname
-from typing import TypeVar
 
 from proxy.errors import StoreAway, StoreError, StoreRefused
 from proxy.store import keys
 from proxy.store.address import Address
 from proxy.store.birth import Birth
 from proxy.store.finished import Numbered
-from proxy.store.operations import Asked, Check, Hold, Operation, Refusal, Release, packed
-from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
-from proxy.store.script import Script, ScriptFailed
+from proxy.store.flow import Flow
+from proxy.store.operations import Check, Hold, Operation, Release
+from proxy.store.pending import BATCH, Pending, Stored
+from proxy.store.script import Script
 from proxy.store.wire import Wire
 
 HANDSHAKE_SECONDS = 2.0  # at least: a server that was stopped answers late, and each new attempt costs it something
-LOOK_SECONDS = 0.5  # without work: see whether the other side has closed the connection
-PING_EVERY = 10  # looks: see whether the store still answers
-BEAT_SECONDS = 10.0  # a sweeper takes a writer for dead whose beat has stood still for 45 s
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 def _nothing(*_: object) -> None:
@@ -70,13 +65,11 @@ class OrderedConnection:
         self._forgets = False
         self._why_away = f"store {address.shown}: not connected yet"
         self._pause = FIRST_PAUSE
-        self._work = asyncio.Event()
-        self._done = asyncio.Event()  # nothing is pending
-        self._done.set()
+        self._flow: Flow | None = None
+        self._at_rest = asyncio.Event()
         self._attempted: asyncio.Future[StoreError | None] = self._loop.create_future()
-        self._deadlines: deque[tuple[float, Asked]] = deque()
+        self._deadlines: deque[Hold | Check] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._beat_at = 0.0
         self._task = self._loop.create_task(self._run(), name="store connection")
 
     @property
@@ -92,21 +85,26 @@ class OrderedConnection:
         """How the first attempt to connect went."""
         return await asyncio.shield(self._attempted)
 
-    async def ask(self, operation: Hold | Check) -> Refusal | None:
-        """Wait for the answer, at most for the timeout. Raises StoreAway; a hold is then given back."""
+    def ask(self, operation: Hold | Check) -> StoreAway | None:
+        """Its waiter hears of the answer, or after the timeout that there is none; a hold is then given back.
+
+        Returns why nothing is asked, when the store is away: then nobody hears of it any more.
+        """
         if not self._is_ready:
-            raise StoreAway(self._why_away)
-        answer: asyncio.Future[Refusal | None] = self._loop.create_future()
-        operation.answer = answer
-        self._append(operation)
-        self._deadlines.append((self._loop.time() + self._timeout, operation))
+            return StoreAway(self._why_away)
+        if isinstance(operation, Hold):
+            self.pending.live[operation.entry_id] = operation
+        operation.deadline = self._loop.time() + self._timeout
+        self._deadlines.append(operation)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._expire)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self._give_up(operation)
-            raise
+            self._timer = self._loop.call_at(operation.deadline, self._expire)
+        self._append(operation)
+        return None
+
+    def give_up(self, operation: Hold | Check) -> None:
+        """Who waits for it has left."""
+        self.pending.give_up(operation)
+        self._kick()
 
     def tell(self, operation: Hold | Release | Numbered) -> None:
         """Nobody waits. A hold that comes while the store is away is made when it is back, if it is still needed."""
@@ -121,13 +119,15 @@ class OrderedConnection:
         self._why_away = "the store is being closed"
         with suppress(TimeoutError):
             async with asyncio.timeout(drain):
-                await self._done.wait()
+                while len(self.pending):
+                    self._at_rest.clear()
+                    await self._at_rest.wait()
 
     async def end(self, *, forget: bool) -> None:
         """After `close`. `forget`: nothing of this writer will ever come again, and nothing of it stays."""
-        if forget and self._wire is not None and not len(self.pending):
+        if forget and self._flow is not None and not len(self.pending):
             self._forgets = True
-            self._work.set()  # the task removes what this writer has left in the store, and ends
+            self._flow.leave()  # the task removes what this writer has left in the store, and ends
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):
                     await asyncio.shield(self._task)
@@ -140,28 +140,28 @@ class OrderedConnection:
 
     def _append(self, operation: Operation) -> None:
         self.pending.append(operation)
-        self._done.clear()
-        self._work.set()
+        self._kick()
 
-    def _give_up(self, operation: Asked) -> None:
-        operation.given_up = True
-        if isinstance(operation, Hold) and operation.sent:
-            self._append(Release(operation.entry_id))
+    def _kick(self) -> None:
+        if self._flow is not None:
+            self._flow.kick()
 
     def _expire(self) -> None:
         """One timer for all who wait: their deadlines come in the order in which they asked."""
         self._timer = None
         now = self._loop.time()
         while self._deadlines:
-            deadline, operation = self._deadlines[0]
-            if operation.answer is None or operation.answer.done():
+            operation = self._deadlines[0]
+            if operation.waiter is None:
                 self._deadlines.popleft()
-            elif deadline <= now:
+            elif operation.deadline <= now:
                 self._deadlines.popleft()
-                operation.fail(f"store {self._address.shown}: no answer within {self._timeout:g} s")
-                self._give_up(operation)
+                self.pending.give_up(
+                    operation, StoreAway(f"store {self._address.shown}: no answer within {self._timeout:g} s")
+                )
+                self._kick()
             else:
-                self._timer = self._loop.call_at(deadline, self._expire)
+                self._timer = self._loop.call_at(operation.deadline, self._expire)
                 return
 
     async def _run(self) -> None:
@@ -169,7 +169,7 @@ class OrderedConnection:
             wire: Wire | None = None
             try:
                 wire, script = await self._connect()
-                if await self._flow(wire, script):
+                if await self._stay(wire, script):
                     return
             except StoreError as error:
                 self._away(error)
@@ -222,74 +222,52 @@ class OrderedConnection:
         self.life += 1
         return token
 
-    async def _flow(self, wire: Wire, script: Script) -> bool:
+    async def _stay(self, wire: Wire, script: Script) -> bool:
         """Send what comes, until the connection is lost (raises) or the end (True)."""
-        self._wire = wire
-        if self._attempted.done():
-            log.info("store %s is back; %d charges wait for it", self._address.shown, self.pending.charges)
-            self._why_away = f"store {self._address.shown}: back, and catching up"
-        self._beat_at = self._loop.time() + BEAT_SECONDS
-        self.on_progress()  # what was applied on an earlier connection has now been counted
-        while True:
-            if not self._is_ready and not self._is_closing and len(self.pending) < BATCH:
-                self._is_ready = True
-                if not self._attempted.done():
-                    self._attempted.set_result(None)
-            if self._beat_at <= self._loop.time():
-                self._beat_at = self._loop.time() + BEAT_SECONDS
-                self.pending.beat()
-            batch = self.pending.take()
-            if not batch:
-                self._done.set()
-                if self._forgets:
-                    await self._within(self._leave(wire))
-                    return True
-                await self._rest(wire)
-                continue
-            try:
-                answers = await self._within(script.apply(packed(batch)))
-            except ScriptFailed as error:
-                if not self.pending.failed(str(error)):
-                    raise StoreAway(str(error)) from None
-                continue
-            self._pause = FIRST_PAUSE
-            try:
-                has_ended = self.pending.answered(answers)
-            except GapFoundError:
-                raise StoreAway(f"store {self._address.shown}: it was rolled back") from None
-            self.on_progress()
-            if not has_ended:
-                await asyncio.sleep(self._pause)
+        flow = Flow(wire, script, self.pending, self, self._timeout)
+        self._wire, self._flow = wire, flow
+        try:
+            if self._attempted.done():
+                log.info("store %s is back; %d charges wait for it", self._address.shown, self.pending.charges)
+                self._why_away = f"store {self._address.shown}: back, and catching up"
+            self.on_progress()  # what was applied on an earlier connection has now been counted
+            lost = await flow.ended
+        finally:
+            self._flow = None
+            flow.stop()
+        if lost is not None:
+            raise lost
+        await self._leave(wire)
+        return True
+
+    def is_sending(self) -> None:
+        """See Flow: who asks need not wait behind what has queued up, once that is less than a batch."""
+        if not self._is_ready and not self._is_closing and len(self.pending) < BATCH:
+            self._is_ready = True
+            if not self._attempted.done():
+                self._attempted.set_result(None)
+
+    def has_applied(self) -> None:
+        """See Flow."""
+        self._pause = FIRST_PAUSE
+        deadlines = self._deadlines
+        while deadlines and deadlines[0].waiter is None:  # what was answered must not stay until its deadline
+            deadlines.popleft()
+        self.on_progress()
+
+    def is_at_rest(self) -> None:
+        """See Flow."""
+        self._at_rest.set()
 
     async def _leave(self, wire: Wire) -> None:
         """Nothing of this writer stays."""
         name = self._writer
-        await wire.call("DEL", keys.writer(name), keys.holds(name), keys.presumed(name))
-        await wire.call("SREM", keys.WRITERS, name)
-
-    async def _within(self, call: Awaitable[T]) -> T:
-        """The answer, or StoreAway after the timeout: then nobody knows whether the call will still be carried out."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await call
+                await wire.call("DEL", keys.writer(name), keys.holds(name), keys.presumed(name))
+                await wire.call("SREM", keys.WRITERS, name)
         except TimeoutError:
             raise StoreAway(f"store {self._address.shown}: no answer within {self._timeout:g} s") from None
-
-    async def _rest(self, wire: Wire) -> None:
-        """Until there is work. A store that is lost meanwhile is noticed."""
-        self._work.clear()
-        for look in count(1):
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._work.wait()
-            except TimeoutError:
-                await wire.look()
-                if look % PING_EVERY == 0:
-                    await self._within(wire.call("PING"))
-            else:
-                return
-            if self._beat_at <= self._loop.time():
-                return
 
     def _away(self, error: StoreError) -> None:
         if not self._attempted.done():

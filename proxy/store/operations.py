@@ -14,67 +14,21 @@ The rules of the protocol, and where each is held:
 8. committed = spent + held (apply.lua).
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from proxy.budgets import Account
-from proxy.errors import StoreAway
 from proxy.ledger.opened import Opened, OpenedText, presumed
 from proxy.ledger.texts import text
 from proxy.store import keys
+from proxy.store.asking import Asked, Refusal
 from proxy.store.finished import Numbered
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw, reversal_of
-from rates.money import Nanos
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The account that stands in the way, as it was at that moment.
-
-    `budget_exceeded`: what is spent leaves no room, and waiting does not help. `budget_held`: only holds of requests
-    under way are in the way.
-    """
-
-    account: Account
-    reason: Literal["budget_exceeded", "budget_held"]
-    spent: Nanos
-    held: Nanos
-
-    @classmethod
-    def of(cls, account: Account, amount: Nanos, spent: Nanos, held: Nanos) -> "Refusal":
-        """Of a hold of this amount."""
-        is_exceeded = spent + amount > account.budget.limit
-        return cls(account, "budget_exceeded" if is_exceeded else "budget_held", spent, held)
-
-    def leaves(self, amount: Nanos) -> bool:
-        """Whether a hold of this amount would have fitted."""
-        return self.spent + self.held + amount <= self.account.budget.limit
-
-
-class Asked:
-    """An operation that somebody may wait for. `given_up`: nobody waits any more, so it need not be sent (again)."""
-
-    __slots__ = ("answer", "given_up", "sent")
-
-    def __init__(self) -> None:
-        self.answer: asyncio.Future[Refusal | None] | None = None
-        self.sent = False
-        self.given_up = False
-
-    def tell(self, refusal: Refusal | None) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(refusal)
-
-    def fail(self, why: str) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(StoreAway(why))
 
 
 class Hold(Asked):
@@ -87,8 +41,7 @@ class Hold(Asked):
 
     def __init__(self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1) -> None:
         """`times`: refused, unless it fits so many times into what is left; 0: no limit refuses it."""
-        self.answer = None
-        self.sent = self.given_up = False
+        super().__init__()
         self.is_open = self.is_kept = False
         self.entry_id = opened.id
         self.accounts = accounts

@@ -7,50 +7,18 @@ again (rule 7).
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from proxy.errors import JournalFailed, StoreAway, StoreWiped
+from proxy.store.asking import Asked, tell
 from proxy.store.finished import Numbered, SetAside
-from proxy.store.operations import Asked, Beat, Hold, Operation, Release, Reverse, text_of
+from proxy.store.operations import Beat, Check, Hold, Operation, Release, Reverse, text_of
+from proxy.store.record import Record, Unjournalled
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
 log = logging.getLogger(__name__)
-
-
-class Record(Protocol):
-    """What a writer's journal is asked for here."""
-
-    last_number: int
-
-    def open(self, entry_id: str, body: bytes) -> None: ...
-    def done(self, entry_id: str, body: bytes) -> int: ...
-    def drop(self, entry_id: str) -> None: ...
-    def continue_after(self, number: int) -> None: ...
-    def confirm(self, number: int) -> None: ...
-
-
-class Unjournalled:
-    """Numbers, and nothing kept: for commands, which settle nothing."""
-
-    def __init__(self) -> None:
-        self.last_number = 0
-
-    def open(self, entry_id: str, body: bytes) -> None:
-        """Nothing."""
-
-    def done(self, entry_id: str, body: bytes) -> int:  # noqa: ARG002
-        self.last_number += 1
-        return self.last_number
-
-    def drop(self, entry_id: str) -> None:
-        """Nothing."""
-
-    def continue_after(self, number: int) -> None:
-        self.last_number = max(self.last_number, number)
-
-    def confirm(self, number: int) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +34,10 @@ class GapFoundError(Exception):
     """The store misses records that it had confirmed: it was rolled back. A new connection reconciles."""
 
 
+def _not_wiped() -> StoreWiped | None:
+    return None
+
+
 class Pending:
     """First in, first out. An operation leaves when the store has answered it for good."""
 
@@ -77,6 +49,8 @@ class Pending:
         self.set_aside: list[SetAside] = []
         """What the store rejects for ever."""
         self.on_set_aside: Callable[[SetAside], object] = self.set_aside.append
+        self.wiped: Callable[[], StoreWiped | None] = _not_wiped
+        """Why nothing may be held on the store that answers."""
         self.counted = 0
         """The number of the last record that was applied."""
         self.durable = 0
@@ -89,6 +63,11 @@ class Pending:
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._under_way)
+
+    @property
+    def under_way(self) -> Sequence[Operation]:
+        """The batch that was taken and is not answered yet."""
+        return self._under_way
 
     @property
     def is_settled(self) -> bool:
@@ -109,8 +88,13 @@ class Pending:
         self._queue.appendleft(Beat())
 
     def take(self) -> list[Operation]:
-        """The next batch; it stays under way until `answered`, `failed` or `put_back`."""
+        """The next batch; it stays under way until `answered`, `failed` or `put_back`.
+
+        What the journal has gathered is written first: else a number that the store has could be given once more by
+        whoever adopts the journal of a process that was killed. (A full disk does not keep it back.)
+        """
         assert not self._under_way
+        self._journal.retry()
         size = 1 if self._alone else BATCH
         batch = self._under_way
         while self._queue and len(batch) < size:
@@ -125,15 +109,18 @@ class Pending:
     def answered(self, answers: list[Any]) -> bool:
         """Each answer ends its operation, but a record that came too early or was rejected goes on waiting.
 
-        Returns whether anything ended. Raises GapFoundError.
+        Then tells all who wait. Returns whether anything ended. Raises GapFoundError.
         """
         batch, self._under_way = self._under_way, []
         self._alone = max(0, self._alone - len(batch))
         again: list[Operation] = []
+        asked: list[Hold | Check] = []
         is_rolled_back = False
         for operation, answer in zip(batch, answers, strict=True):
             if not isinstance(operation, Numbered):
                 operation.read(answer)
+                if isinstance(operation, Hold | Check) and operation.waiter is not None:
+                    asked.append(operation)
             elif isinstance(answer, int):
                 self._count(operation, answer)
             else:
@@ -142,7 +129,10 @@ class Pending:
                 else:
                     self._reject(operation, text_of(answer))
                 again.append(operation)
-        self._queue.extendleft(reversed(again))
+        if again:
+            self._queue.extendleft(reversed(again))
+        if asked:
+            self._tell(asked)
         if is_rolled_back:
             raise GapFoundError
         return len(again) < len(batch)
@@ -167,6 +157,8 @@ class Pending:
             self._under_way = []
             self._alone = max(0, self._alone - 1)
             operation.read(why.encode())
+            if isinstance(operation, Hold | Check) and operation.waiter is not None:
+                self._tell([operation])
         return True
 
     def put_back(self) -> None:
@@ -221,9 +213,53 @@ class Pending:
     def close(self, why: str) -> None:
         """Nothing will be sent any more."""
         self.put_back()
-        for operation in self._queue:
-            if isinstance(operation, Asked):
-                operation.fail(why)
+        for operation in self._queue.copy():
+            if isinstance(operation, Asked) and operation.waiter is not None:
+                self.give_up(operation, StoreAway(why))
+
+    def give_up(self, asked: Asked, error: StoreAway | None = None) -> None:
+        """Nobody waits for it any more. With an error, who waited is told."""
+        waiter, asked.waiter = asked.waiter, None
+        asked.given_up = True
+        if isinstance(asked, Hold):
+            self.live.pop(asked.entry_id, None)
+            if asked.sent:
+                self.append(Release(asked.entry_id))
+        if waiter is not None and error is not None:
+            tell(waiter, error)
+
+    def _tell(self, asked: Sequence[Hold | Check]) -> None:
+        """What the store has said, to those who wait."""
+        granted = [each for each in asked if isinstance(each, Hold) and each.outcome is None]
+        if granted:
+            self._open(granted)
+        for each in asked:
+            waiter, each.waiter = each.waiter, None
+            if waiter is None:
+                continue  # somebody who was told just now has given it up
+            if each.outcome is not None and isinstance(each, Hold):
+                self.live.pop(each.entry_id, None)
+                if each.is_kept:
+                    self.append(Release(each.entry_id))
+            tell(waiter, each.outcome)
+
+    def _open(self, granted: Sequence[Hold]) -> None:
+        """Rule 1: journal, in one write, those whose waiters are to hear that. What may not pass gets an `outcome`."""
+        if (wiped := self.wiped()) is not None:  # since it was asked
+            for hold in granted:
+                hold.outcome = wiped
+            return
+        opening = [hold for hold in granted if hold.opens]
+        if not opening:
+            return
+        try:
+            self._journal.open_all([(hold.entry_id, hold.record.encode()) for hold in opening])
+        except JournalFailed as error:
+            for hold in opening:
+                hold.outcome = error
+        else:
+            for hold in opening:
+                hold.is_open = True
 
     @property
     def releases(self) -> int:

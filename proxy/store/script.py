@@ -4,7 +4,6 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from proxy.errors import StoreRefused
 from proxy.store import keys
 from proxy.store.wire import CommandFailed, Wire
 
@@ -12,8 +11,9 @@ SOURCE = files("proxy.store").joinpath("apply.lua").read_bytes()
 DIGEST = hashlib.sha1(SOURCE).hexdigest()  # noqa: S324 - the protocol's name for a script, no security
 
 
-class ScriptFailed(StoreRefused):
-    """A fault in the script itself, or operations that it cannot read. Faults of one operation are its answer."""
+def is_fault(error: CommandFailed) -> bool:
+    """Of the script itself, or of operations that it cannot read: faults of one operation are its answer."""
+    return "user_script" in str(error)  # how the server names the place of a fault in a script
 
 
 class Script:
@@ -32,22 +32,29 @@ class Script:
         )
         prefixes = (keys.COMMITTED, keys.HELD, keys.OWNERS, keys.SUMS)
         self._arguments = (len(names), *names, *prefixes, keys.WRITER_KEPT_SECONDS, token)
+        self._by_digest = self._start("EVALSHA", DIGEST)
+
+    def _start(self, command: str, script: str | bytes) -> bytes:
+        """A call up to the operations."""
+        words = (command, script, *self._arguments)
+        encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        return b"*%d\r\n" % (len(words) + 1) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
+
+    def call(self, operations: bytes) -> bytes:
+        """A call by the script's digest, as bytes for the server."""
+        return b"%b$%d\r\n%b\r\n" % (self._by_digest, len(operations), operations)
+
+    def call_in_full(self, operations: bytes) -> bytes:
+        """The same for a server that does not know the script."""
+        return b"%b$%d\r\n%b\r\n" % (self._start("EVAL", SOURCE), len(operations), operations)
 
     async def apply(self, operations: bytes) -> list[Any]:
-        """The answers, one an operation. Raises ScriptFailed when it ended in the middle."""
+        """The answers, one an operation. Raises CommandFailed when it ended in the middle (see `is_fault`)."""
         try:
-            answers = await self._call("EVALSHA", DIGEST, operations)
+            answers = await self._wire.call("EVALSHA", DIGEST, *self._arguments, operations)
         except CommandFailed as error:
             if error.code != "NOSCRIPT":
                 raise
-            answers = await self._call("EVAL", SOURCE, operations)
+            answers = await self._wire.call("EVAL", SOURCE, *self._arguments, operations)
         assert isinstance(answers, list)
         return answers
-
-    async def _call(self, command: str, script: str | bytes, operations: bytes) -> Any:
-        try:
-            return await self._wire.call(command, script, *self._arguments, operations)
-        except CommandFailed as error:
-            if "user_script" in str(error):  # how the server names the place of a fault in a script
-                raise ScriptFailed(str(error)) from None
-            raise

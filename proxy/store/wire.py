@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, RedisError, ResponseError
@@ -58,6 +58,7 @@ class Wire:
     def __init__(self, address: Address, connection: AbstractConnection) -> None:
         self.run_id: str | None = None
         """Names one life of one server. None: it may not be asked."""
+        self.shown = f"store {address.shown}"
         self._address = address
         self._connection = connection
 
@@ -101,6 +102,24 @@ class Wire:
             raise failure(error, self._address) from None
         if is_lost:
             raise StoreAway(f"store {self._address.shown}: the connection was closed")
+
+    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """From now on this protocol gets what arrives; see Channel. Returns the transport, and the protocol before.
+
+        Between calls only, and it is to be given back before the next one. Raises StoreAway when it is lost already.
+        """
+        # redis-py keeps both to itself, but has no way to read an answer without a stream and a task.
+        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001
+        if reader is None or writer is None or reader.at_eof() or writer.transport.is_closing():
+            raise StoreAway(f"{self.shown}: the connection was closed")
+        transport = cast("asyncio.Transport", writer.transport)
+        before = cast("asyncio.Protocol", transport.get_protocol())
+        transport.set_protocol(protocol)
+        return transport, before
+
+    def failure(self, error: Exception) -> StoreError:
+        """What a foreign error of this connection means."""
+        return failure(error, self._address)
 
     async def close(self) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from proxy.budgets import Account
-from proxy.errors import StoreRefused, StoreWiped
+from proxy.errors import StoreAway, StoreRefused
 from proxy.journal import Adopted, Journal
 from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.line_text import LineText
@@ -18,11 +18,12 @@ from proxy.ledger.parked import Parked
 from proxy.store.address import Address
 from proxy.store.adoption import Inheritance
 from proxy.store.aside import Aside
+from proxy.store.asking import Answer, Refusal, Waiter
 from proxy.store.birth import Birth
 from proxy.store.connection import OrderedConnection
 from proxy.store.durable import Durability
 from proxy.store.finished import Charge, Park, TooDear
-from proxy.store.operations import Check, Hold, Refusal, Release
+from proxy.store.operations import Check, Hold, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads
 
@@ -41,8 +42,13 @@ class Writing:
         address = Address(url)
         self.shown_url = address.shown
         self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        if journal is not None:
+            journal.gather(self._loop)
         self._pending = Pending(journal)
         self._birth = None if directory is None else Birth(directory, address.shown)
+        if self._birth is not None:
+            self._pending.wiped = self._birth.wiped
         self._aside = None if directory is None else Aside(directory)
         if self._aside is not None:
             self._pending.on_set_aside = self._aside.add
@@ -165,19 +171,33 @@ class Writing:
         Raises StoreAway at once when the store is away or was wiped (StoreWiped), and after the timeout when it does
         not answer; then nothing is held, or will be given back.
         """
-        self._check_birth()
-        hold = self._pending.live[opened.id] = Hold(opened, accounts, times=times)
-        try:
-            refusal = await self._connection.ask(hold)
-        except BaseException:
-            self._pending.live.pop(opened.id, None)
-            raise
-        if refusal is not None:
-            self._pending.live.pop(opened.id, None)
-        elif self.is_wiped:  # since then: it was asked again on a new connection
-            self.release(opened.id)
-            self._check_birth()
-        return refusal
+        return await self._ask(Hold(opened, accounts, times=times))
+
+    def ask_hold(
+        self, opened: Opened | OpenedText, accounts: Sequence[Account], *, waiter: Waiter, times: int = 1
+    ) -> StoreAway | None:
+        """The same for a waiter, who is called once, in a later turn; no future and no task is made.
+
+        When he hears that it is held, the request is journalled too: he need not `begin` it. All that one answer of
+        the store grants is journalled with one write.
+
+        Returns the error, and calls nobody, where `hold` would raise at once. Who leaves before he was called says so:
+        see `give_up`.
+        """
+        hold = Hold(opened, accounts, times=times)
+        hold.waiter, hold.opens = waiter, self._journal is not None
+        return self._pending.wiped() or self._connection.ask(hold)
+
+    def give_up(self, entry_id: str) -> None:
+        """Who asked for this hold has left: he hears nothing any more, and it is given back. Nothing where none is."""
+        hold = self._pending.live.get(entry_id)
+        if hold is None:
+            return
+        if hold.waiter is None or hold.is_kept:  # it was granted, and it may be journalled
+            hold.waiter = None
+            self.release(entry_id)
+        else:
+            self._connection.give_up(hold)
 
     def hold_later(self, opened: Opened | OpenedText, accounts: Sequence[Account]) -> None:
         """The same for a request that passes in any case: no budget refuses it, and nobody waits.
@@ -245,18 +265,20 @@ class Writing:
         refusing = [account for account in accounts if account.budget.refuses]
         if not refusing:
             return None
-        self._check_birth()
-        refusal = await self._connection.ask(Check(refusing))
-        self._check_birth()
+        refusal = await self._ask(Check(refusing))
+        if (wiped := self._pending.wiped()) is not None:
+            raise wiped
         return refusal
 
-    def _check_birth(self) -> None:
-        """Raises StoreWiped until somebody has seen that what budgets had spent is gone."""
-        if self.is_wiped:
-            raise StoreWiped(
-                f"store {self.shown_url} is not the one that was here before: what was spent is not in it; "
-                "look, then run `taximeter budgets acknowledge`"
-            )
+    async def _ask(self, operation: Hold | Check) -> Refusal | None:
+        operation.waiter = answer = Answer(self._loop)
+        if (error := self._pending.wiped() or self._connection.ask(operation)) is not None:
+            raise error
+        try:
+            return await answer.future
+        except asyncio.CancelledError:
+            self._connection.give_up(operation)
+            raise
 
     @property
     def is_wiped(self) -> bool:

@@ -257,10 +257,10 @@ async def test_a_writer_beats_and_says_where_it_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from proxy.store import connection
+    from proxy.store import flow
 
-    monkeypatch.setattr(connection, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(flow, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(flow, "LOOK_SECONDS", 0.02)
     store = await Store.open(server.url, writer="w2", timeout=2, journal=Journal.create(tmp_path, "w2"))
     await eventually(lambda: int(str(raw.hget("{taximeter}:writer:w2", "beat"))) > 5)
     assert raw.hget("{taximeter}:writer:w2", "host")

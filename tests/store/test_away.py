@@ -334,17 +334,16 @@ async def test_a_failing_script_stops_only_the_operation_that_makes_it_fail(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole call fails, as if the server had found a fault in the script."""
-    from proxy.store.script import Script, ScriptFailed
+    from proxy.store.script import Script
 
-    honest = Script.apply
+    honest = Script.call
+    faulty = b"*3\r\n$4\r\nEVAL\r\n$16\r\nerror('a fault')\r\n$1\r\n0\r\n"
 
-    async def failing(self: Script, operations: bytes) -> list[object]:
+    def failing(self: Script, operations: bytes) -> bytes:
         is_one_skipped = operations.startswith(b"\x91\x94\x05")  # [[5, before, number, charge]]
-        if b"poison" in operations and not is_one_skipped:
-            raise ScriptFailed("user_script:1: a fault")
-        return await honest(self, operations)
+        return faulty if b"poison" in operations and not is_one_skipped else honest(self, operations)
 
-    monkeypatch.setattr(Script, "apply", failing)
+    monkeypatch.setattr(Script, "call", failing)
     async with await Store.open(server.url, writer="w", timeout=2) as store:
         for number in range(10):
             store.settle(entry("poison" if number == 4 else f"e{number}", 10), [account()])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import StoreAway
+from proxy.store.asking import Answer
 from proxy.store.finished import Charge, Numbered
 from proxy.store.operations import Hold, Operation, Release
 from proxy.store.pending import BATCH, GapFoundError, Pending, Stored
@@ -190,12 +191,12 @@ async def test_who_waits_at_the_end_is_told() -> None:
 
     pending = pending_with(0)
     hold = Hold(opened("h", 1), [account()])
-    hold.answer = asyncio.get_running_loop().create_future()
+    hold.waiter = answer = Answer(asyncio.get_running_loop())
     pending.append(hold)
     pending.take()
     pending.close("the end")
     with pytest.raises(StoreAway, match="the end"):
-        await hold.answer
+        await answer.future
 
 
 def test_releases_are_counted_apart() -> None:

@@ -69,8 +69,8 @@ class Protocol(RuleBasedStateMachine):
 
     # --- what requests do ---
 
-    @rule(which=st.integers(0, 1), hold=st.integers(1, 400), waits=st.booleans())
-    def ask(self, which: int, hold: int, waits: bool) -> None:
+    @rule(which=st.integers(0, 1), hold=st.integers(1, 400), waits=st.booleans(), opens=st.booleans())
+    def ask(self, which: int, hold: int, waits: bool, opens: bool) -> None:
         writer = self.writers[which]
         at = FIRST_DAY + timedelta(days=self.days)
         accounts = (_account("strict", at, refuses=True), _account("watched", at, refuses=False))
@@ -78,20 +78,26 @@ class Protocol(RuleBasedStateMachine):
         self.requests[request.id] = request
         described = opened(request.id, hold, *request.accounts, at=_text(at))
         if waits:
-            writer.ask(described, request.accounts)
+            writer.ask(described, request.accounts, opens=opens and self.in_force.journals_open)
         else:
             writer.store.hold_later(described, request.accounts)
             request.state = "held"
 
-    @rule(which=st.integers(0, 1), hold=st.integers(1, 400), waits=st.booleans())
-    def goes_upstream(self, which: int, hold: int, waits: bool) -> None:
+    @rule(which=st.integers(0, 1), hold=st.integers(1, 400), waits=st.booleans(), opens=st.booleans())
+    def goes_upstream(self, which: int, hold: int, waits: bool, opens: bool) -> None:
         """As most requests do: nothing goes wrong so far."""
-        self.ask(which, hold, waits)
+        self.ask(which, hold, waits, opens)
         request = list(self.requests.values())[-1]
         self.deliver(which, "ok")
         if request.state == "held":
             self._journal(request)
+        if request.state == "open":
             request.state, request.reached = "sent", True
+
+    @rule(which=st.integers(0, 1))
+    def turn_ends(self, which: int) -> None:
+        """Of a worker's event loop."""
+        self.writers[which].turn_ends()
 
     @precondition(lambda self: self._in("asked"))
     @rule(data=st.data(), passes=st.booleans())
@@ -231,11 +237,17 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def dies(self, which: int) -> None:
-        """kill -9; a new one takes the slot, and the journal waits to be adopted."""
+        """kill -9; a new one takes the slot, and the journal waits to be adopted.
+
+        What has ended in that very turn has no end in the journal.
+        """
         writer = self.writers[which]
+        gathered = writer.gathered
         self.orphans.append(writer.let_go())
         for request in self.requests.values():
-            if request.writer is writer and request.state not in {"done", "gone"}:
+            if request.id in gathered and request.writer is writer:
+                request.state = "left"
+            elif request.writer is writer and request.state not in {"done", "gone"}:
                 request.state = "left" if request.state in ("open", "sent") else "gone"
         self.writers[which] = self._new_writer()
 
@@ -367,14 +379,13 @@ class Protocol(RuleBasedStateMachine):
 
     def _read_answers(self, writer: Writer) -> None:
         for entry_id, answer in list(writer.answers.items()):
-            if not answer.is_done:
+            if answer.is_held is None:
                 continue
             del writer.answers[entry_id]
             request = self.requests[entry_id]
-            if answer.refusal is None and not answer.failed:
-                request.state = "held"
-            else:  # as Store.hold
-                del writer.pending.live[entry_id]
+            if answer.is_held:
+                request.state = "open" if answer.opens else "held"
+            else:
                 request.state = "gone"
 
 

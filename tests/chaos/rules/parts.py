@@ -5,7 +5,7 @@ Only the wire is the test's, so that it can lose, delay and repeat calls, and lo
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any, TypeVar, cast
 import msgspec
 import redis
 
+from proxy.errors import JournalFailed, StoreError
 from proxy.journal import Adopted, Journal, adopt
 from proxy.ledger.opened import Opened
 from proxy.store import keys
 from proxy.store.adoption import Inheritance
+from proxy.store.asking import Refusal
 from proxy.store.connection import OrderedConnection
 from proxy.store.operations import Hold, Operation, packed
 from proxy.store.pending import GapFoundError, Pending
@@ -83,22 +85,34 @@ class Server:
         return int(cast("bytes | None", self.client.get(name)) or 0)
 
 
-class _Answer:
-    """Stands for the future that a request waits on."""
+class Answer:
+    """Of a request that waits. `opens`: it is journalled before it hears that it is held."""
 
-    def __init__(self) -> None:
-        self.refusal: object = None
-        self.failed = False
-        self.is_done = False
+    def __init__(self, *, opens: bool) -> None:
+        self.opens = opens
+        self.is_held: bool | None = None
 
-    def done(self) -> bool:
-        return self.is_done
+    def held(self) -> None:
+        assert self.is_held is None, "it was told twice"
+        self.is_held = True
 
-    def set_result(self, refusal: object) -> None:
-        self.is_done, self.refusal = True, refusal
+    def refused(self, _refusal: Refusal) -> None:
+        assert self.is_held is None, "it was told twice"
+        self.is_held = False
 
-    def set_exception(self, _error: Exception) -> None:
-        self.is_done = self.failed = True
+    def store_failed(self, _error: StoreError) -> None:
+        assert self.is_held is None, "it was told twice"
+        self.is_held = False
+
+    def journal_failed(self, error: JournalFailed) -> None:
+        raise AssertionError from error
+
+
+class _Turn:
+    """Of an event loop: it ends when the test says so (`Writer.turn_ends`)."""
+
+    def call_soon(self, _call: Callable[[], None]) -> None:
+        """Later."""
 
 
 class _Wire:
@@ -153,7 +167,7 @@ class Writer:
     token: str | None = None
     life: int = 0
     """Of the server, as it was when this writer connected."""
-    answers: dict[str, _Answer] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._connection = SimpleNamespace(
@@ -164,11 +178,13 @@ class Writer:
             life=0,
             _birth=None,
         )
+        self.journal.gather(cast("asyncio.AbstractEventLoop", _Turn()))
         self.journal.sync_soon = lambda: None  # type: ignore[method-assign]  # machines do not crash here
         self.store = Store.__new__(Store)
         self.store._journal = self.journal
         self.store._pending = self.pending
-        self.store._connection = cast("OrderedConnection", SimpleNamespace(tell=self._tell, is_connected=True))
+        connection = SimpleNamespace(tell=self._tell, is_connected=True, ask=self._ask, give_up=self.pending.give_up)
+        self.store._connection = cast("OrderedConnection", connection)
 
     @classmethod
     def new(cls, server: Server, directory: Path) -> "Writer":
@@ -196,18 +212,33 @@ class Writer:
             return  # as OrderedConnection.tell: it is made when the store is back
         self.pending.append(operation)
 
-    def ask(self, opened: Opened, accounts: Any) -> None:
-        """Store.hold up to where it waits."""
-        hold = self.pending.live[opened.id] = Hold(opened, accounts)
-        answer = self.answers[opened.id] = _Answer()
-        hold.answer = cast("asyncio.Future[Any]", answer)
+    def _ask(self, hold: Hold) -> None:
+        """As OrderedConnection.ask, but for the time-out."""
+        self.pending.live[hold.entry_id] = hold
         self.pending.append(hold)
 
+    def ask(self, opened: Opened, accounts: Any, *, opens: bool) -> None:
+        """Store.ask_hold; or Store.hold up to where it waits."""
+        answer = self.answers[opened.id] = Answer(opens=opens)
+        if opens:
+            assert self.store.ask_hold(opened, accounts, waiter=answer) is None
+        else:
+            hold = Hold(opened, accounts)
+            hold.waiter = answer
+            self._ask(hold)
+
     def give_up(self, entry_id: str) -> None:
-        """Store.hold after its time-out."""
-        hold = self.pending.live.pop(entry_id)
+        """After its time-out, or because its client has left."""
         self.answers.pop(entry_id)
-        OrderedConnection._give_up(cast("OrderedConnection", SimpleNamespace(_append=self.pending.append)), hold)
+        self.store.give_up(entry_id)
+
+    def turn_ends(self) -> None:
+        self.journal.retry()
+
+    @property
+    def gathered(self) -> set[str]:
+        """The requests whose end is in memory only."""
+        return {entry_id for _, entry_id, _ in self.journal._backlog}
 
     def connect(self) -> None:
         if not self.server.rules.mends:
@@ -261,6 +292,7 @@ class Writer:
     def let_go(self) -> Path:
         """kill -9: what is in memory is gone, what was written stays."""
         path = self.journal._directory
+        self.journal._backlog.clear()
         self.journal.close(remove=False)
         return path
 
