@@ -3,7 +3,7 @@
 The floors, from the street to the cellar (imports go down only; a test holds them):
 
     cli            one module per command
-    server         sockets: connection, forward (the hot path), exchange, caller, replies, ops, worker, supervisor
+    server         sockets: connection, forward, gate, exchange (the hot path), caller, replies, ops, worker, supervisor
     reports        functions over ledger sums, and one renderer        jobs   what runs by the clock, on one instance
     upstream       pooling and sending
     background     what is accepted now and charged when its end is seen
@@ -19,12 +19,14 @@ The floors, from the street to the cellar (imports go down only; a test holds th
 
 The life of a request:
 
-1.  `server.connection` reads its head with `http1`; `server.forward` takes it. `server.caller` turns its key into an
-    owner. A metered request's body is read once; `metering.read_request` reads the model, whether it streams, and the
-    most output it allows.
-2.  `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the hold at the
-    asked model's rate (near a limit its prompt is counted first). One script call in `store` sets it aside on all of
-    them or refuses. The request waits for that answer only when a refusing budget matches; else the hold travels along.
+1.  `server.connection` reads its head with `http1`; one that came before, but for its length, is not read again, and
+    what was made of it then (`server.envelope`: path, caller's key, the head for the upstream) still stands.
+    `server.forward` takes it; `server.caller` turns its key into an owner. A metered request's body is read once;
+    `metering.read_request` reads the model, whether it streams, and the most output it allows.
+2.  At `server.gate`, `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the
+    hold at the asked model's rate (near a limit its prompt is counted first). What is the same for requests that are
+    alike stands in a plan. One script call in `store` sets the hold aside on all budgets or refuses. The request waits
+    for that answer only when a refusing budget matches; else the hold travels along.
 3.  It is journalled; then `server.exchange` sends it through `upstream`, whose connection calls it with each piece of
     the answer; the piece is written to the client at once, and the `Meter` sees it. A stream that was not asked for
     its usage is asked (`include_usage` is spliced in), and what the client did not ask for is taken out again.

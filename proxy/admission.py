@@ -17,7 +17,7 @@ from proxy.errors import StoreAway
 from proxy.ledger import Opened, OpenedText, kept_id, utc_text
 from proxy.metering import RequestFacts
 from proxy.plans import Plan, Rules
-from proxy.store import Refusal, Store
+from proxy.store import Refusal, Store, Waiter
 
 __all__ = ["NEAR", "Admission", "Admitted", "CountPrompt", "Learned", "Plan", "Rules", "mint_entry_id"]
 
@@ -172,6 +172,18 @@ class Admission:
             return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)
         self._store.hold_later(held, accounts)
         return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan)
+
+    def ask(self, admitted: Admitted, waiter: Waiter) -> StoreAway | None:
+        """Ask the store for a request that waits. What it says is for `decide`, unless it just holds.
+
+        Returns the error, and calls nobody, where the store is away already.
+        """
+        assert admitted.held is not None  # who waits is metered
+        return self._store.ask_hold(admitted.held, admitted.accounts, waiter=waiter, times=NEAR)
+
+    def give_up(self, admitted: Admitted) -> None:
+        """Who has asked has left."""
+        self._store.give_up(admitted.entry_id)
 
     async def decide(
         self, admitted: Admitted, facts: RequestFacts, answer: Refusal | StoreAway, count: CountPrompt | None

@@ -7,9 +7,11 @@ beside these tests instead, and what one of them reads otherwise than this room 
 
     fields    header lines: names, values, and what may stand in them
     heads     request and response heads, and how a body is framed
+    alike     request heads that came before, but for the length of their body
     bodies    bodies by length, in chunks, and up to the end of the connection
 """
 
+from proxy.http1.alike import SeenHeads
 from proxy.http1.bodies import Body, Chunked, Empty, Length, UntilClose, chunk, last_chunk
 from proxy.http1.fields import BadHttp, Field, InvalidField, field_line
 from proxy.http1.heads import MAX_HEAD, RequestHead, ResponseHead, end_of_head, read_request, read_response
@@ -25,6 +27,7 @@ __all__ = [
     "Length",
     "RequestHead",
     "ResponseHead",
+    "SeenHeads",
     "UntilClose",
     "chunk",
     "end_of_head",

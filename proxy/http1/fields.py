@@ -6,7 +6,6 @@ bare CR or LF, a NUL.
 """
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -49,7 +48,7 @@ def read_fields(lines: list[bytes]) -> tuple[list[Field], dict[bytes, bytes]]:
 
     Raises BadHttp.
     """
-    fields = [_seen_field(line) if len(line) <= _LONGEST_SEEN else _field(line) for line in lines]
+    fields = [_SEEN.get(line) or _new_field(line) for line in lines]
     by_name = {field[0]: field[1] for field in fields}
     if len(by_name) != len(fields):
         _refuse_doubled(fields)
@@ -71,9 +70,26 @@ def _field(line: bytes) -> Field:
     return Field(lower, value.strip(b" \t"), line)
 
 
-# Of a message's lines nearly all came before, from the same clients and upstreams: each is looked at once.
-_LONGEST_SEEN = 256  # bytes
-_seen_field = lru_cache(maxsize=2048)(_field)
+# Of a message's lines nearly all came before, from the same clients and upstreams: each is looked at once. A line is
+# remembered when it comes for the second time: ids and times never do.
+_MOST_SEEN, _LONGEST_SEEN = 2048, 256  # lines; bytes
+_SEEN: dict[bytes, Field] = {}
+_ONCE: set[int] = set()
+
+
+def _new_field(line: bytes) -> Field:
+    field = _field(line)
+    if len(line) <= _LONGEST_SEEN:
+        mark = hash(line)
+        if mark in _ONCE:
+            if len(_SEEN) >= _MOST_SEEN:
+                _SEEN.clear()
+            _SEEN[line] = field
+        else:
+            if len(_ONCE) >= _MOST_SEEN:
+                _ONCE.clear()
+            _ONCE.add(mark)
+    return field
 
 
 def _refuse_doubled(fields: list[Field]) -> None:

@@ -82,13 +82,14 @@ class _Head(Mapping[str, str]):
 
 
 class RequestHead(_Head):
-    """A request's head. `options` are what its `connection` names."""
+    """A request's head. `options` are what its `connection` names. It does not change: many requests may share it."""
 
     __slots__ = (
         "chunked",
         "expects_continue",
         "is_1_1",
         "length",
+        "memo",
         "method",
         "options",
         "persistent",
@@ -106,6 +107,8 @@ class RequestHead(_Head):
         self.is_1_1 = is_1_1
         self.chunked = self.expects_continue = self.upgrade = False
         self.length = 0
+        self.memo: object = None
+        """What its server has found out from it; gone with it."""
         self.options = self.connection_options()
         self.persistent = is_1_1 and b"close" not in self.options
         self._read_framing()
@@ -143,9 +146,12 @@ class RequestHead(_Head):
 
 
 class ResponseHead(_Head):
-    """A response's head. `length` None: its body is in chunks, or ends with the connection, or there is none."""
+    """A response's head. `length` None: its body is in chunks, or ends with the connection, or there is none.
 
-    __slots__ = ("_bodiless", "chunked", "is_1_1", "length", "persistent", "reason", "status", "switches")
+    `options` are what its `connection` names.
+    """
+
+    __slots__ = ("_bodiless", "chunked", "is_1_1", "length", "options", "persistent", "reason", "status", "switches")
 
     def __init__(
         self, fields: list[Field], by_name: dict[bytes, bytes], status: int, reason: bytes, *, is_1_1: bool, method: str
@@ -161,7 +167,7 @@ class ResponseHead(_Head):
         if self.chunked and (status == 204 or status < 200):
             raise BadHttp("a response without a body has a transfer-encoding")
         self.switches = False
-        options = self.connection_options()
+        options = self.options = self.connection_options()
         self.persistent = is_1_1 and b"close" not in options
         if status == 101:
             self.switches = b"upgrade" in options and (by_name.get(b"upgrade") or b"").lower() == b"websocket"

@@ -9,7 +9,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -55,14 +54,24 @@ class Caller(msgspec.Struct, frozen=True):
             raise replies.model_not_allowed(asked, self.models)
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
     """What the store said of a key at a time (monotonic seconds), under a revision. `key` None: it has none such."""
 
-    digest: str
-    key: CallerKey | None
-    at: float
-    revision: bytes | None
+    __slots__ = ("at", "caller", "digest", "expires_at", "key", "revision")
+
+    def __init__(self, digest: str, key: CallerKey | None, at: float, revision: bytes | None) -> None:
+        self.digest = digest
+        self.key = key
+        self.at = at
+        self.revision = revision
+        self.caller = None if key is None else _caller_of(key)
+        expires = None if key is None else key.expires
+        self.expires_at = float("inf") if expires is None else expires.timestamp()
+        """Unix seconds."""
+
+
+def _caller_of(key: CallerKey) -> Caller:
+    return Caller(Owner(key.owner, key.owner), by_taximeter_key=True, models=key.models)
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -77,6 +86,11 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
         if candidate.startswith(PREFIX):
             return candidate
     return (token if scheme.strip().lower() == "bearer" else "") or azure or None
+
+
+def is_open_to_keys(path: str) -> bool:
+    """Whether a taximeter key may be used on this path, relative to /v1/."""
+    return _OPEN_PATHS.fullmatch(path) is not None
 
 
 class Callers:
@@ -113,9 +127,21 @@ class Callers:
             raise replies.invalid_api_key("this taximeter key is unknown or was revoked")
         if found.expires is not None and found.is_expired(datetime.fromtimestamp(self._clock(), UTC)):
             raise replies.invalid_api_key(f"this taximeter key expired at {rfc3339(found.expires)}")
-        if not _OPEN_PATHS.fullmatch(path):
+        if not is_open_to_keys(path):
             raise replies.path_not_open()
-        return Caller(Owner(found.owner, found.owner), by_taximeter_key=True, models=found.models)
+        return _caller_of(found)
+
+    def known(self, digest: str, now: float) -> Caller | None:
+        """Who comes with the taximeter key of this digest, where nobody has to be asked; None: see `identify`.
+
+        `now`: monotonic seconds.
+        """
+        known = self._known.get(digest[:ID_DIGITS])
+        if known is None or known.revision != self._revision or not hmac.compare_digest(known.digest, digest):
+            return None
+        if now - max(known.at, self._looked_at) >= FRESH_SECONDS or known.expires_at <= self._clock():
+            return None
+        return known.caller
 
     async def _find(self, digest: str, now: float) -> CallerKey | None:
         known = self._known.get(digest[:ID_DIGITS])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from proxy.deadlines import NEVER, Deadlines
-from proxy.http1 import BadHttp, Body, end_of_head, read_request
+from proxy.http1 import BadHttp, Body, Empty, Length, SeenHeads, end_of_head
 from proxy.server.replies import Refused, bad_http, too_slow
 from proxy.server.request import Request
 
@@ -21,6 +21,7 @@ LINGER_SECONDS = 5.0  # a client that still sends when it was answered: else it 
 MAX_WAITING = 256 * 1024
 """Bytes of following requests, or of a body that nobody has asked for, that are kept."""
 WRITE_BUFFER = 256 * 1024
+_ALL_THERE = Empty()  # the rest of a body of which nothing is to come
 _CAPITALS = frozenset(range(ord("A"), ord("Z") + 1))
 
 
@@ -28,16 +29,20 @@ class House(Protocol):
     """Who opens connections, and serves what comes on them."""
 
     deadlines: Deadlines
+    heads: SeenHeads
     is_draining: bool
 
     def came(self, connection: "ClientConnection") -> None: ...
     def left(self, connection: "ClientConnection") -> None: ...
+    def serve_at_once(self, request: Request) -> bool:
+        """Serve a request whose body is whole, if nothing has to be waited for first; else `serve` is to be called."""
+
     async def serve(self, request: Request) -> None: ...
     def refuse(self, request: Request | None, refused: Refused) -> bytes: ...
 
 
-class ClientConnection(asyncio.Protocol):
-    """One at a time: `_request` is the one that is served now."""
+class ClientConnection:
+    """An asyncio.Protocol in all but name. One at a time: `_request` is the one that is served now."""
 
     __slots__ = (
         "_body_began", "_body_size", "_held", "_house", "_is_full", "_is_held", "_lingers", "_loop", "_request",
@@ -83,6 +88,9 @@ class ClientConnection(asyncio.Protocol):
                 self._keep(data)
         except BadHttp as error:
             self._refuse(bad_http(str(error)))
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason, nobody is there
         self._house.deadlines.forget(self)
@@ -162,7 +170,10 @@ class ClientConnection(asyncio.Protocol):
         self.go_on()
         if self._held:
             held, self._held = self._held, b""
-            self.data_received(held)
+            try:
+                self._read(held, is_waiting=True)
+            except BadHttp as error:
+                self._refuse(bad_http(str(error)))
 
     def break_off(self, *, cleanly: bool) -> None:
         """Without the reply's end. `cleanly`: what was written is sent first, and the client sees that it is a part."""
@@ -185,8 +196,12 @@ class ClientConnection(asyncio.Protocol):
 
     # --- reading ---
 
-    def _read(self, data: bytes) -> None:
-        """A request's head, whole or a part of it."""
+    def _read(self, data: bytes, *, is_waiting: bool = False) -> None:
+        """A request's head, whole or a part of it.
+
+        `is_waiting`: it came while another one was served, at whose end this is called. It gets a task in any case, so
+        that many refused ones in a row are not served each inside the one before.
+        """
         held = self._held
         if held:
             data = held + data
@@ -199,18 +214,27 @@ class ClientConnection(asyncio.Protocol):
             self._held = data
             return
         self._held = b""
-        head = read_request(data[:end])
-        body = head.body()
-        request = self._request = Request(self, head, body)
-        data = data[end:]
-        if body.done:
+        head, length = self._house.heads.read(data[:end])
+        body: Body
+        if len(data) - end == length and not head.chunked:  # by far the most come in one piece
+            body = _ALL_THERE
+            request = self._request = Request(self, head, length, body)
             self.deadline = NEVER
-            if data:
-                self._keep(data)
+            if length:
+                request.took(data[end:])
         else:
-            self._body_began = self._loop.time()
-            self._body_size = 0
-            self._feed(request, body, data)
+            body = Length(length) if length else head.body()
+            request = self._request = Request(self, head, length, body)
+            data = data[end:]
+            if body.done:
+                self.deadline = NEVER
+                self._keep(data)
+            else:
+                self._body_began = self._loop.time()
+                self._body_size = 0
+                self._feed(request, body, data)
+        if body.done and not is_waiting and self._house.serve_at_once(request):
+            return
         # It belongs to this connection, and ends with it.
         self._task = self._loop.create_task(self._house.serve(request), name="request")
 

@@ -1,8 +1,8 @@
 """One attempt: a request goes upstream once, its answer is relayed and read, and it ends in exactly one reading.
 
-Bytes are relayed where they come: the upstream's connection calls, and the client's connection is written to. Who
-leaves a stream stops the upstream; who leaves a whole reply lets it be read on for `drain_seconds`: it is paid for in
-any case.
+Where a budget may refuse, it first waits here for the store's word. Bytes are relayed where they come: the upstream's
+connection calls, and the client's connection is written to. Who leaves a stream stops the upstream; who leaves a whole
+reply lets it be read on for `drain_seconds`: it is paid for in any case.
 
 Above 300 lines because it is one state machine: whatever changes an exchange stands in this file.
 """
@@ -10,19 +10,22 @@ Above 300 lines because it is one state machine: whatever changes an exchange st
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 from proxy.admission import Admitted
-from proxy.deadlines import NEVER, Deadlines
-from proxy.errors import UpstreamError, UpstreamTooSlow
+from proxy.deadlines import NEVER
+from proxy.errors import JournalFailed, StoreAway, UpstreamError, UpstreamTooSlow
 from proxy.http1 import ResponseHead
-from proxy.metering import Ending, Endpoint, Meter, Reading, RequestFacts
-from proxy.metrics import CLIENT_GONE, Metrics
+from proxy.metering import Ending, Meter, Reading, RequestFacts
+from proxy.metrics import CLIENT_GONE
 from proxy.server import replies
-from proxy.server.counting import Counting
+from proxy.server.desk import Desk
+from proxy.server.envelope import Envelope
 from proxy.server.headers import to_client
 from proxy.server.request import Request
-from proxy.settlement import Settled, Settlement, served_id
-from proxy.upstream import Attempt, Upstream
+from proxy.settlement import Settled, served_id
+from proxy.store import Refusal
+from proxy.upstream import Attempt
 from rates.money import usd_text
 
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
@@ -31,50 +34,58 @@ MAX_PRICED_REPLY = 4 * 1024 * 1024
 COUNTING_SECONDS = 1.0
 
 
-class Exchange:
-    """A metered attempt from its first upstream byte to its settlement.
+class Keeper(Protocol):
+    """Keeps exchanges alive."""
 
-    `over` is called once, when nothing is to come any more but perhaps a count of tokens.
-    """
+    def over(self, exchange: "Exchange") -> None:
+        """Called once, when nothing is to come any more but perhaps a count of tokens."""
+
+    def not_held(self, exchange: "Exchange", answer: Refusal | StoreAway | JournalFailed) -> None:
+        """The money was not set aside, or nothing could be journalled: somebody has to decide."""
+
+    def withdrawn(self, exchange: "Exchange") -> None:
+        """It will not be sent. `over` follows."""
+
+
+class Exchange:
+    """A metered attempt, from when it may pass to its settlement."""
 
     __slots__ = (
-        "_admitted", "_answer", "_attempt", "_count", "_counting", "_deadlines", "_ended_at", "_endpoint", "_facts",
-        "_feed", "_flows", "_hide_usage", "_is_counted_open", "_is_over", "_keeps", "_kept", "_kept_size",
-        "_latency_ms", "_meter", "_metrics", "_over", "_request", "_request_body", "_sent", "_settled", "_settlement",
-        "_started", "_status", "_trailers", "_waits_for_count", "deadline",
+        "_answer", "_attempt", "_beginning", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows", "_hide_usage",
+        "_is_counted_open", "_is_over", "_keeper", "_keeps", "_kept", "_kept_size", "_latency_ms", "_meter", "_request",
+        "_sent", "_settled", "_started", "_status", "_trailers", "_waits_for_count", "admitted", "deadline", "envelope",
+        "facts",
     )  # fmt: skip
 
     def __init__(
         self,
+        desk: Desk,
+        keeper: Keeper,
         request: Request,
-        endpoint: Endpoint,
+        envelope: Envelope,
         facts: RequestFacts,
         admitted: Admitted,
         *,
+        beginning: bytes,
+        body: bytes,
         hide_usage: bool,
-        settlement: Settlement,
-        counting: Counting,
-        metrics: Metrics,
-        deadlines: Deadlines,
         started: float,
-        over: Callable[["Exchange"], None],
     ) -> None:
+        """`beginning` and `body` are what goes upstream."""
+        self._desk = desk
+        self._keeper = keeper
         self._request = request
-        self._endpoint = endpoint
-        self._facts = facts
-        self._admitted = admitted
-        self._settlement = settlement
-        self._counting = counting
-        self._metrics = metrics
-        self._deadlines = deadlines
-        self._started = started
-        self._over = over
+        self.envelope = envelope
+        self.facts = facts
+        self.admitted = admitted
+        self._beginning = beginning
+        self._body = body
         self._hide_usage = hide_usage
-        self._meter = Meter(endpoint, facts, hide_usage=hide_usage)
+        self._started = started
+        self._meter = Meter(envelope.endpoint, facts, hide_usage=hide_usage)
         self._feed: Callable[[bytes], bytes] = self._meter.feed
         self._attempt: Attempt | None = None
         self._answer: ResponseHead | None = None
-        self._request_body = b""
         self._sent = 0.0
         self._ended_at = 0.0
         self._latency_ms = 0
@@ -90,28 +101,66 @@ class Exchange:
         self._is_counted_open = False
         self._is_over = False
         self.deadline = NEVER
+        request.serving = self
 
-    def send(self, upstream: Upstream, tail: str, lines: list[bytes], body: bytes, *, at_origin: bool) -> None:
+    @property
+    def request(self) -> Request:
+        return self._request
+
+    @property
+    def body(self) -> bytes:
+        """As it goes upstream."""
+        return self._body
+
+    # --- the store's word ---
+
+    def held(self) -> None:
+        """The money is set aside, and the request is journalled."""
+        if not self._is_over:
+            self.send()
+
+    def refused(self, refusal: Refusal) -> None:
+        self._not_held(refusal)
+
+    def store_failed(self, error: StoreAway) -> None:
+        self._not_held(error)
+
+    def journal_failed(self, error: JournalFailed) -> None:
+        self._not_held(error)
+
+    def _not_held(self, answer: Refusal | StoreAway | JournalFailed) -> None:
+        if not self._is_over:
+            self._keeper.not_held(self, answer)
+
+    def refuse(self, refused: replies.Refused) -> None:
+        """It is not sent. Nothing is held for it any more, and nothing is journalled."""
+        self._leave()
+        self._request.refuse(refused, self.admitted.entry_id)
+
+    def _withdraw(self) -> None:
+        """Nobody waits for the store's word any more."""
+        self._keeper.withdrawn(self)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._is_over = True
+        self._request.serving = None
+        self._keeper.over(self)
+
+    def send(self) -> None:
         """From here on it ends by itself, in one reading."""
+        desk, body = self._desk, self._body
         now = perf_counter()
         self._sent = now
-        self._request_body = body
         # A lifetime counts from the request's head.
-        self.deadline = asyncio.get_running_loop().time() + self._lifetime - (now - self._started)
-        self._deadlines.watch(self)
-        self._request.serving = self
-        self._attempt = upstream.send(
-            self._request.head.method,
-            tail,
-            [*lines, b"Content-Length: %d" % len(body)],
-            body,
-            self,
-            at_origin=at_origin,
-        )
+        self.deadline = desk.loop.time() + self._lifetime - (now - self._started)
+        desk.deadlines.watch(self)
+        head = b"%bContent-Length: %d\r\n\r\n" % (self._beginning, len(body))
+        self._attempt = desk.upstream.send_head(self._request.head.method, head, body, self)
 
     @property
     def _lifetime(self) -> float:
-        return self._admitted.rules.config.max_request_seconds
+        return self.admitted.rules.config.max_request_seconds
 
     # --- what the client does ---
 
@@ -119,12 +168,15 @@ class Exchange:
         """A stream ends now, a whole reply may still be read to its end."""
         if self._is_over or self._waits_for_count:
             return
-        streaming = self._meter.is_stream if self._answer is not None else self._facts.stream
+        if not self._sent:
+            self._withdraw()
+            return
+        streaming = self._meter.is_stream if self._answer is not None else self.facts.stream
         if streaming:
             self._cut(Ending.CLIENT_LEFT)
         else:
-            drain_seconds = self._admitted.rules.config.drain_seconds
-            self.deadline = min(self.deadline, asyncio.get_running_loop().time() + drain_seconds)
+            drain_seconds = self.admitted.rules.config.drain_seconds
+            self.deadline = min(self.deadline, self._desk.loop.time() + drain_seconds)
             if self._attempt is not None:
                 self._attempt.resume()
 
@@ -179,7 +231,7 @@ class Exchange:
             self._keeps = True
         if not self._keeps:
             self._is_counted_open = True
-            self._metrics.open_streams.add(1)
+            self._desk.metrics.open_streams.add(1)
             self._open(head)
 
     def came(self, payload: bytes, framed: bytes | None) -> None:
@@ -200,8 +252,8 @@ class Exchange:
         if visible:
             self._request.write(visible, framed if visible is payload else None)
         now = perf_counter()
-        self._metrics.first_token.observe(now - self._started)
-        self._metrics.overhead.observe((self._sent - self._started) + (now - came))
+        self._desk.metrics.first_token.observe(now - self._started)
+        self._desk.metrics.overhead.observe((self._sent - self._started) + (now - came))
 
     def ended(self, trailers: list[bytes]) -> None:
         self._trailers = trailers
@@ -218,7 +270,7 @@ class Exchange:
             self._reply_whole()
             return
         self._waits_for_count = True
-        asyncio.get_running_loop().call_later(COUNTING_SECONDS, self._reply_whole)
+        self._desk.loop.call_later(COUNTING_SECONDS, self._reply_whole)
         self._count.add_done_callback(lambda _: self._reply_whole())
 
     def failed(self, error: UpstreamError) -> None:
@@ -229,7 +281,7 @@ class Exchange:
             self._status = refused.status
             if error.sent:
                 self._end(Ending.CLIENT_LEFT if self._request.gone else Ending.NO_STATUS)
-            self._request.refuse(refused, self._admitted.entry_id)
+            self._request.refuse(refused, self.admitted.entry_id)
         else:
             # The client gets what it would have got: the head, the part, and a broken connection.
             if self._keeps:
@@ -242,30 +294,41 @@ class Exchange:
 
     # --- the reply ---
 
-    def _open(self, answer: ResponseHead, *, cost: int | None = None) -> None:
-        """Begin the reply, if somebody is there to read it."""
-        meter = self._meter
-        hidden = self._hide_usage and meter.is_stream
-        lines = to_client(answer, keep_length=not hidden, decoded=meter.decodes)
-        lines.append(b"x-taximeter-entry: " + self._admitted.entry_id.encode())
-        if cost is not None:
-            lines.append(b"x-taximeter-cost-usd: " + (usd_text(cost) or "0").encode())
-        if not self._request.gone:
-            self._status = answer.status
+    def _open(self, answer: ResponseHead) -> None:
+        """Begin a reply that comes in pieces, if somebody is there to read it."""
+        self._note_status(answer)
+        hidden = self._hide_usage and self._meter.is_stream
         framed = not answer.has_body or (answer.length is not None and not hidden)
+        lines = to_client(answer, keep_length=not hidden, decoded=self._meter.decodes)
+        lines.append(b"x-taximeter-entry: " + self.admitted.entry_id.encode())
         self._request.start(answer.status, answer.reason, lines, framed=framed)
 
     def _reply_whole(self) -> None:
         """The reply of ordinary size, with its cost where it is known by now."""
         if self._is_over:
             return
-        assert self._answer is not None
-        self._open(self._answer, cost=self._settled.entry.cost_nanos if self._settled else None)
-        for piece in self._kept:
-            self._request.write(piece)
-        self._request.end(self._trailers)
-        self._metrics.overhead.observe((self._sent - self._started) + (perf_counter() - self._ended_at))
+        answer, settled = self._answer, self._settled
+        assert answer is not None
+        self._note_status(answer)
+        lines = to_client(answer, keep_length=True, decoded=False)
+        lines.append(b"x-taximeter-entry: " + self.admitted.entry_id.encode())
+        if settled is not None and settled.entry.cost_nanos is not None:
+            lines.append(b"x-taximeter-cost-usd: " + (usd_text(settled.entry.cost_nanos) or "0").encode())
+        kept = self._kept
+        if answer.length is not None:
+            self._request.reply(answer.status, answer.reason, lines, kept[0] if len(kept) == 1 else b"".join(kept))
+        else:
+            self._request.start(answer.status, answer.reason, lines, framed=not answer.has_body)
+            for piece in kept:
+                self._request.write(piece)
+            self._request.end(self._trailers)
+        self._desk.metrics.overhead.observe((self._sent - self._started) + (perf_counter() - self._ended_at))
         self._finish()
+
+    def _note_status(self, answer: ResponseHead) -> None:
+        """What is counted is the status that was sent, if somebody was there."""
+        if not self._request.gone:
+            self._status = answer.status
 
     def _flow_kept(self) -> None:
         """It is too large to be kept, or will never be whole: it flows, without its cost in the head."""
@@ -283,6 +346,9 @@ class Exchange:
         """Nobody waits for the rest, or nobody may: the upstream is told by closing its connection."""
         if self._is_over or self._waits_for_count:
             return
+        if not self._sent:
+            self._withdraw()
+            return
         attempt = self._attempt
         if attempt is not None:
             attempt.cancel()
@@ -297,22 +363,22 @@ class Exchange:
         """
         now = perf_counter()
         self._latency_ms = round((now - self._started) * 1000)
-        self._metrics.upstream.observe(now - self._sent)
-        ended = self._meter.end(ending, self._request_body)
+        self._desk.metrics.upstream.observe(now - self._sent)
+        ended = self._meter.end(ending, self._body)
         if isinstance(ended, Reading):
             self._price(ended)
             return
-        admitted = self._admitted
+        admitted = self.admitted
         model = served_id(admitted.rules, admitted.asked_model, ended.reading.model)
-        self._count = self._counting.start(ended, model, self._price)
+        self._count = self._desk.counting.start(ended, model, self._price)
 
     def _price(self, reading: Reading) -> None:
-        self._settled = self._settlement.charge(
-            self._admitted,
-            self._endpoint.name,
+        self._settled = self._desk.settlement.charge(
+            self.admitted,
+            self.envelope.endpoint.name,
             reading,
             upstream_status=self._answer.status if self._answer else None,
-            client_request_id=self._request.head.get("x-client-request-id"),
+            client_request_id=self.envelope.client_request_id,
             upstream_request_id=self._answer.get("x-request-id") if self._answer else None,
             latency_ms=self._latency_ms,
         )
@@ -320,25 +386,25 @@ class Exchange:
     def _finish(self) -> None:
         """Nothing more comes. What is still being counted is settled when it has been."""
         self._is_over = True
-        self._deadlines.forget(self)
+        self._desk.deadlines.forget(self)
         self._request.serving = None
         self._kept = []
         if self._request.gone or self._status is None:
             self._status = CLIENT_GONE
         if self._is_counted_open:
-            self._metrics.open_streams.add(-1)
+            self._desk.metrics.open_streams.add(-1)
         if self._count is None or self._count.done():
             self._settle()
         else:
             self._count.add_done_callback(lambda _: self._settle())
-        self._over(self)
+        self._keeper.over(self)
 
     def _settle(self) -> None:
         """Count the request, and move its money; without an upstream byte there is only its hold to let go."""
         if self._settled is not None:
-            self._settlement.settle(self._settled)
+            self._desk.settlement.settle(self._settled)
             labels = self._settled.labels
         else:
-            self._settlement.release(self._admitted)
-            labels = self._settlement.labels_of(self._admitted)
-        self._metrics.answered(labels, self._endpoint.name, self._status or CLIENT_GONE)
+            self._desk.settlement.release(self.admitted)
+            labels = self._desk.settlement.labels_of(self.admitted)
+        self._desk.metrics.answered(labels, self.envelope.endpoint.name, self._status or CLIENT_GONE)

@@ -60,9 +60,9 @@ def to_client(head: ResponseHead, *, keep_length: bool, decoded: bool) -> list[b
         dropped = dropped | {b"content-length"}
     if decoded:
         dropped = dropped | {b"content-encoding"}
-    if options := head.connection_options():
+    if head.options and not head.options <= dropped:
         # Its length stays, whatever `connection` says: it frames what goes out.
-        dropped = dropped | (options - {b"content-length"})
+        dropped = dropped | (head.options - {b"content-length"})
     return [line for name, _, line in head.fields if name not in dropped]
 
 

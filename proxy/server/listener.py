@@ -4,9 +4,11 @@ import asyncio
 import logging
 import socket
 from datetime import UTC, datetime
+from typing import cast
 
 from proxy.admission import mint_entry_id
 from proxy.deadlines import Deadlines
+from proxy.http1 import SeenHeads
 from proxy.server.connection import ClientConnection
 from proxy.server.forward import Forwarder
 from proxy.server.replies import Refused, internal_fault
@@ -20,6 +22,7 @@ class Listener:
 
     def __init__(self, forwarder: Forwarder, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
+        self.heads = SeenHeads()
         self.is_draining = False
         self._forwarder = forwarder
         self._connections: set[ClientConnection] = set()
@@ -28,7 +31,11 @@ class Listener:
 
     async def listen(self, listener: socket.socket, backlog: int) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientConnection(self, loop), sock=listener, backlog=backlog)
+
+        def connection() -> asyncio.Protocol:
+            return cast("asyncio.Protocol", ClientConnection(self, loop))
+
+        self._server = await loop.create_server(connection, sock=listener, backlog=backlog)
 
     async def drain(self, seconds: float) -> int:
         """Let nobody in, serve whoever is there for so many seconds, then let go; how many were cut off."""
@@ -58,16 +65,22 @@ class Listener:
         if not self._connections:
             self._empty.set()
 
+    def serve_at_once(self, request: Request) -> bool:
+        """Like `serve`."""
+        try:
+            return self._forwarder.serve_at_once(request)
+        except Exception:
+            log.exception(_FAULT)
+            _give_up(request)
+            return True
+
     async def serve(self, request: Request) -> None:
         """Whatever breaks in here concerns one request, and is said."""
         try:
             await self._forwarder.serve(request)
         except Exception:
-            log.exception("internal fault while serving a request")
-            if request.is_replied:
-                request.break_off()
-            else:
-                request.refuse(internal_fault(), mint_entry_id(datetime.now(UTC)))
+            log.exception(_FAULT)
+            _give_up(request)
 
     def refuse(self, request: Request | None, refused: Refused) -> bytes:
         """The whole reply to what cannot be served as a request, and cannot be followed by another."""
@@ -75,3 +88,13 @@ class Listener:
         return refused.last_reply(
             mint_entry_id(datetime.now(UTC)), with_body=request is None or request.head.method != "HEAD"
         )
+
+
+_FAULT = "internal fault while serving a request"
+
+
+def _give_up(request: Request) -> None:
+    if request.is_replied:
+        request.break_off()
+    else:
+        request.refuse(internal_fault(), mint_entry_id(datetime.now(UTC)))

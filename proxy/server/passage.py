@@ -54,10 +54,10 @@ class Passage:
         head = self._request.head
         if head.chunked:
             lines.append(b"Transfer-Encoding: chunked")
-        elif head.has_body or head.method in _WITH_BODY:
-            lines.append(b"Content-Length: %d" % head.length)
+        elif self._request.length or head.method in _WITH_BODY:
+            lines.append(b"Content-Length: %d" % self._request.length)
         self._request.serving = self
-        body = None if head.has_body else b""
+        body = None if head.chunked or self._request.length else b""
         attempt = upstream.send(head.method, tail, lines, body, self, at_origin=at_origin, upgrade=head.upgrade)
         self._attempt = attempt
         if attempt.connection is not None and body is None:

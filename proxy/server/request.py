@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from proxy.server.connection import ClientConnection
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OK = b"HTTP/1.1 200 OK"
 _CHUNKED = b"Transfer-Encoding: chunked"
 _CLOSE = b"Connection: close"
 LARGE = 64 * 1024
@@ -39,12 +40,15 @@ class Request:
 
     __slots__ = (
         "_connection", "_ends_with_connection", "_is_chunked", "_keeps", "_limit", "_pieces", "_size", "_streams",
-        "_whole", "body", "gone", "head", "is_replied", "is_switched", "serving",
+        "_wants_continue", "_whole", "body", "gone", "head", "is_replied", "is_switched", "length", "serving",
     )  # fmt: skip
 
-    def __init__(self, connection: "ClientConnection", head: RequestHead, body: Body) -> None:
+    def __init__(self, connection: "ClientConnection", head: RequestHead, length: int, body: Body) -> None:
         self._connection = connection
         self.head = head
+        """Others may have the same one: the body's length is told apart."""
+        self.length = length
+        """Bytes of the body; 0: there is none, or it comes in chunks."""
         self.body = body
         self.serving: Serving | None = None
         self.gone = False
@@ -60,18 +64,23 @@ class Request:
         self._is_chunked = False
         self._ends_with_connection = False
         self._keeps = head.persistent
+        self._wants_continue = head.expects_continue
 
     # --- the body ---
 
     async def read(self, limit: int) -> bytes:
         """The body, whole. Raises Refused when it is larger than `limit` bytes."""
-        if self.head.length > limit or self._size > limit:
+        if self.length > limit or self._size > limit:
             raise body_too_large(limit)
         if not self.body.done:
             self._limit = limit
             self._whole = asyncio.get_running_loop().create_future()
             self._go_on()
             await self._whole
+        return self.whole()
+
+    def whole(self) -> bytes:
+        """The body, which has come to its end."""
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -123,8 +132,8 @@ class Request:
             whole.set_result(None)
 
     def _go_on(self) -> None:
-        if self.head.expects_continue and not self._size and not self.is_replied:
-            self.head.expects_continue = False
+        if self._wants_continue and not self._size and not self.is_replied:
+            self._wants_continue = False
             self._connection.write(_CONTINUE)
         self._connection.go_on()
 
@@ -142,6 +151,13 @@ class Request:
         if self.head.method != "HEAD":
             self._write(body)
         if not self.gone:
+            self._connection.replied(keep=self._keeps)
+
+    def reply(self, status: int, reason: bytes, lines: list[bytes], body: bytes) -> None:
+        """A whole reply, whose lines say how long it is: one write."""
+        self._keeps = self._keeps and self._connection.keeps(self)
+        if not self.gone:
+            self._connection.write(self._head(status, reason, lines) + body)
             self._connection.replied(keep=self._keeps)
 
     def start(self, status: int, reason: bytes, lines: list[bytes], *, framed: bool) -> None:
@@ -196,7 +212,8 @@ class Request:
         self.is_replied = True
         if not self._keeps:
             lines.append(_CLOSE)
-        return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, reason), *lines, b"", b""])
+        line = _OK if status == 200 and reason == b"OK" else b"HTTP/1.1 %d %b" % (status, reason)
+        return b"\r\n".join([line, *lines, b"", b""])
 
     def _write(self, data: bytes) -> None:
         if not self.gone:

@@ -23,6 +23,7 @@ from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
 from proxy.server.control import READY, REFUSED, Frames, Orders, applied, read_frame, tell
 from proxy.server.counting import Counting
+from proxy.server.desk import Desk
 from proxy.server.following import Following
 from proxy.server.forward import Forwarder
 from proxy.server.listener import Listener
@@ -88,17 +89,14 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     tasks, counting, learned = Tasks(), Counting(), Learned()
     settlement = Settlement(store, metrics, learned)
     callers = Callers(store)
+    desk = Desk(loop, upstream=upstream, settlement=settlement, counting=counting, metrics=metrics, deadlines=deadlines)
     forwarder = Forwarder(
         rules,
-        upstream=upstream,
+        desk,
         admission=Admission(store, learned),
-        settlement=settlement,
         background=Background(store, settlement),
-        counting=counting,
         callers=callers,
-        metrics=metrics,
         tasks=tasks,
-        deadlines=deadlines,
     )
     door = Listener(forwarder, deadlines)
     await door.listen(listener, BACKLOG)

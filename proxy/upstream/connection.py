@@ -36,8 +36,11 @@ class Home(Protocol):
     def gone(self, connection: "Connection") -> None: ...
 
 
-class Connection(asyncio.Protocol):
-    """Made by its home. `deadline` is of silence while an attempt is under way, else of idleness."""
+class Connection:
+    """An asyncio.Protocol in all but name, made by its home.
+
+    `deadline` is of silence while an attempt is under way, else of idleness.
+    """
 
     __slots__ = (
         "_attempt", "_body", "_bytes_came", "_head", "_held", "_home", "_interim", "_is_full", "_is_paused",

@@ -9,7 +9,6 @@ import socket
 import struct
 import sys
 from enum import Enum, auto
-from typing import NamedTuple
 
 # linux/tcp.h, struct tcp_info: state; bytes acknowledged and received; bytes sent and sent again (since 4.19).
 _STATE, _ACKED, _SENT = 0, 120, 200
@@ -26,13 +25,29 @@ class Taken(Enum):
     """Bytes are under way; the peer will take or reject them."""
 
 
-class Mark(NamedTuple):
-    """Counts of bytes, as they were before a request, and whether both ends were open then."""
+class Mark:
+    """What the system said of a connection. Read only when somebody wants to know: one is taken before each request."""
 
-    acked: int
-    received: int
-    sent: int
-    is_open: bool
+    __slots__ = ("_info",)
+
+    def __init__(self, info: bytes) -> None:
+        self._info = info
+
+    @property
+    def state(self) -> int:
+        return self._info[_STATE]
+
+    @property
+    def is_open(self) -> bool:
+        """Both ends were open."""
+        return self._info[_STATE] == _TCP_ESTABLISHED
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Bytes that the peer had acknowledged, that had been received, and that had been sent."""
+        acked, received = struct.unpack_from("=QQ", self._info, _ACKED)
+        sent, again = struct.unpack_from("=QQ", self._info, _SENT)
+        return acked, received, sent - again
 
 
 class Kernel:
@@ -44,43 +59,37 @@ class Kernel:
         self._socket = socket.socket(fileno=socket.dup(fileno)) if sys.platform == "linux" else None
 
     def mark(self) -> Mark | None:
-        info = self._info()
-        return None if info is None else _mark(info)
+        return self._look()
 
     def taken_since(self, mark: Mark | None) -> Taken:
         """What became of the bytes sent since `mark`, on a connection that was lost before a byte of an answer came."""
-        info = self._info()
-        if mark is None or info is None:
+        now = self._look()
+        if mark is None or now is None:
             return Taken.PERHAPS
-        now = _mark(info)
-        if now.sent == mark.sent:
+        acked, received, sent = now.counts
+        acked_before, received_before, sent_before = mark.counts
+        if sent == sent_before:
             return Taken.NOTHING  # they never left
-        if now.acked != mark.acked:
+        if acked != acked_before:
             return Taken.PERHAPS
         # No byte was acknowledged. That proves something only together with the peer's FIN (which counts as one byte
         # received): it acknowledged all that came before it. A reset acknowledges nothing: a peer that read the
         # request and then reset the connection looks like one that never saw it.
-        if now.received != mark.received + 1:
+        if received != received_before + 1:
             return Taken.PERHAPS
         # Until the peer has rejected the bytes, one that closed only its sending half could still take them.
-        return Taken.NOTHING if info[_STATE] == _TCP_CLOSE else Taken.UNDECIDED
+        return Taken.NOTHING if now.state == _TCP_CLOSE else Taken.UNDECIDED
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _info(self) -> bytes | None:
+    def _look(self) -> Mark | None:
         if self._socket is None:
             return None
         try:
             info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
         except OSError:  # not TCP
             return None
-        return info if len(info) >= _NEEDED else None
-
-
-def _mark(info: bytes) -> Mark:
-    acked, received = struct.unpack_from("=QQ", info, _ACKED)
-    sent, again = struct.unpack_from("=QQ", info, _SENT)
-    return Mark(acked, received, sent - again, info[_STATE] == _TCP_ESTABLISHED)
+        return Mark(info) if len(info) >= _NEEDED else None

@@ -8,8 +8,9 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from proxy.deadlines import Deadlines
 from proxy.errors import UpstreamError, UpstreamTooSlow, UpstreamUnreachable
@@ -70,25 +71,36 @@ class Upstream:
         for connection in tuple(self._connections):
             connection.close()
 
+    def beginning(self, method: str, tail: str, lines: Sequence[bytes], *, at_origin: bool = False) -> bytes:
+        """The beginning of a request's head: its line, the host, and these header lines.
+
+        `tail`: raw path and query after the base (or, `at_origin`, after its origin). What frames the body, and the
+        blank line, are to follow.
+        """
+        prefix = self._at_origin if at_origin else self._at_base
+        request_line = b"%b %b%b HTTP/1.1" % (method.encode(), prefix, tail.encode() or b"/" * (not prefix))
+        own = (self._host_line,) if self._proxy_line is None else (self._host_line, self._proxy_line)
+        return b"\r\n".join([request_line, *own, *lines, b""])
+
     def send(
         self,
         method: str,
         tail: str,
-        lines: list[bytes],
+        lines: Sequence[bytes],
         body: bytes | None,
         receiver: Receiver,
         *,
         at_origin: bool = False,
         upgrade: bool = False,
     ) -> Attempt:
-        """Send a request. `tail`: raw path and query after the base (or, `at_origin`, after its origin).
+        """Send a request. `lines` have what frames the body. `body` None: it will be streamed."""
+        head = self.beginning(method, tail, lines, at_origin=at_origin) + b"\r\n"
+        return self.send_head(method, head, body, receiver, upgrade=upgrade)
 
-        `lines`: its header lines, without the host, with what frames the body. `body` None: it will be streamed.
-        """
-        prefix = self._at_origin if at_origin else self._at_base
-        request_line = b"%b %b%b HTTP/1.1" % (method.encode(), prefix, tail.encode() or b"/" * (not prefix))
-        own = (self._host_line,) if self._proxy_line is None else (self._host_line, self._proxy_line)
-        head = b"\r\n".join([request_line, *own, *lines, b"", b""])
+    def send_head(
+        self, method: str, head: bytes, body: bytes | None, receiver: Receiver, *, upgrade: bool = False
+    ) -> Attempt:
+        """The same, with its head as it goes out."""
         attempt = Attempt(method, head, body, receiver, upgrade=upgrade)
         connection = self._take()
         if connection is not None:
@@ -158,8 +170,9 @@ class Upstream:
             async with asyncio.timeout(self._connect_seconds):
                 connected = await self._dialer.dial()
                 try:
-                    _, connection = await self._loop.create_connection(
-                        lambda: Connection(self, self._loop),
+                    connection = Connection(self, self._loop)
+                    await self._loop.create_connection(
+                        lambda: cast("asyncio.Protocol", connection),
                         sock=connected,
                         ssl=self._tls,
                         server_hostname=self._host if self._tls is not None else None,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy.http1 import BadHttp, Body, ResponseHead, end_of_head, read_request, read_response
+from proxy.http1 import BadHttp, Body, Length, ResponseHead, SeenHeads, end_of_head, read_response
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -61,6 +61,24 @@ def read(pieces: Sequence[bytes], *, answers: bool = False) -> Read:
     return found
 
 
+# One for all that is read in a process: whatever came before must not change what is read.
+_SEEN = SeenHeads()
+
+
+def _request(raw: bytes) -> tuple[Message, Body]:
+    head, length = _SEEN.read(raw)
+    message = Message(head.method, head.target, headers=[(name, value) for name, value, _ in head.fields])
+    if length and head.raw(b"content-length") is None:  # it was read before, but for that
+        message.headers.append((b"content-length", b"%d" % length))
+    return message, Length(length) if length else head.body()
+
+
+def _answer(raw: bytes) -> tuple[Message, Body]:
+    head: ResponseHead = read_response(raw, "GET")
+    message = Message(status=head.status, headers=[(name, value) for name, value, _ in head.fields])
+    return message, head.body()
+
+
 def _messages(pieces: Sequence[bytes], *, answers: bool) -> Iterator[Message]:
     held, searched = b"", 0
     message: Message | None = None
@@ -75,13 +93,7 @@ def _messages(pieces: Sequence[bytes], *, answers: bool) -> Iterator[Message]:
                 if end < 0:
                     searched = len(held)
                     break
-                head = read_response(held[:end], "GET") if answers else read_request(held[:end])
-                message = Message(headers=[(name, value) for name, value, _ in head.fields])
-                if isinstance(head, ResponseHead):
-                    message.status = head.status
-                else:
-                    message.method, message.target = head.method, head.target
-                body = head.body()
+                message, body = _answer(held[:end]) if answers else _request(held[:end])
                 data, held, searched = held[end:], b"", 0
                 yield message
                 if body.done:

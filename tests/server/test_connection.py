@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
 from proxy.deadlines import Deadlines
+from proxy.http1 import SeenHeads
 from proxy.server import connection as timings
 from proxy.server.connection import MAX_WAITING, ClientConnection
 from proxy.server.replies import Refused, bad_path
@@ -22,6 +24,7 @@ class House:
 
     def __init__(self) -> None:
         self.deadlines = Deadlines(asyncio.get_running_loop())
+        self.heads = SeenHeads()
         self.is_draining = False
         self.bodies: list[bytes] = []
         self.malformed = 0
@@ -37,6 +40,9 @@ class House:
     def refuse(self, request: Request | None, refused: Refused) -> bytes:
         self.malformed += 1
         return refused.last_reply("entry", with_body=request is None or request.head.method != "HEAD")
+
+    def serve_at_once(self, request: Request) -> bool:
+        return False
 
     async def serve(self, request: Request) -> None:
         path = request.head.target
@@ -85,7 +91,7 @@ class Echo:
 async def house() -> AsyncIterator[tuple[House, int]]:
     loop = asyncio.get_running_loop()
     home = House()
-    server = await loop.create_server(lambda: ClientConnection(home, loop), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: cast("asyncio.Protocol", ClientConnection(home, loop)), "127.0.0.1", 0)
     try:
         yield home, server.sockets[0].getsockname()[1]
     finally:
