@@ -141,6 +141,8 @@ class Appending:
         self._open.pop(entry_id, None)
 
     def _write(self, data: bytes) -> None:
+        if self._is_closed:  # its descriptor may be somebody else's by now
+            raise JournalFailed(f"the journal {self._directory} is closed")
         try:
             if self._must_rotate or self._segment.size >= self._rotate_at:
                 self._rotate()

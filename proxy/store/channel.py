@@ -52,7 +52,7 @@ class Channel(asyncio.Protocol):
             return
         if answer is False:  # it is not whole
             return
-        if not self._awaits:
+        if not self._awaits or self._reader.has_data():
             self._lose(StoreAway(f"{self._wire.shown}: it says something that nobody asked"))
             return
         self._awaits = False

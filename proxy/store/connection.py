@@ -1,4 +1,4 @@
-"""The ordered connection: one a process. Batches of operations go to the store in order, one call at a time.
+"""The ordered connection: one a process. Batches of operations go to the store in order, one call at a time (see Flow).
 
 A call whose answer was lost is sent again on the next connection, unchanged: operations know that they came before.
 While the store is away nobody waits for it: holds fail at once, charges and releases queue up, and one task tries to
@@ -62,7 +62,6 @@ class OrderedConnection:
         self._wire: Wire | None = None
         self._is_ready = False
         self._is_closing = False
-        self._forgets = False
         self._why_away = f"store {address.shown}: not connected yet"
         self._pause = FIRST_PAUSE
         self._flow: Flow | None = None
@@ -126,7 +125,6 @@ class OrderedConnection:
     async def end(self, *, forget: bool) -> None:
         """After `close`. `forget`: nothing of this writer will ever come again, and nothing of it stays."""
         if forget and self._flow is not None and not len(self.pending):
-            self._forgets = True
             self._flow.leave()  # the task removes what this writer has left in the store, and ends
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):

@@ -4,7 +4,7 @@ Each operation may be sent more than once: a hold is known by its entry id, a fi
 
 The rules of the protocol, and where each is held:
 
-1. No upstream byte before OPEN is journalled (`Store.begin`).
+1. No upstream byte before OPEN is journalled (`Store.begin`, `Store.ask_hold`).
 2. Each OPEN gets exactly one DONE in the same journal (`Store.settle`, `Store.park`; `proxy.store.adoption`).
 3. DONEs apply in the order of their numbers, each in one script (apply.lua).
 4. Applying finds a hold, a presumed entry, or neither, and never drops (apply.lua).

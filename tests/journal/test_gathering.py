@@ -113,6 +113,10 @@ async def test_closing_writes_what_is_gathered_and_the_end_of_the_turn_does_no_h
     adopted = left(tmp_path, one)
     assert (adopted.open, adopted.finished) == ({}, [(1, "a", b"end")])
     await asyncio.sleep(0)
+    with pytest.raises(JournalFailed, match="w1 is closed"):
+        one.open_all([("b", b"B")])
+    assert one.done("b", b"too late") == 2
+    await asyncio.sleep(0)
 
 
 async def test_a_new_segment_begins_with_what_was_open_before_the_write(tmp_path: Path) -> None:
