@@ -260,7 +260,7 @@ class Exchange:
         if self._is_over:
             return
         assert self._answer is not None
-        self._open(self._answer, cost=self._settled.entry.cost_nanos if self._settled else None)
+        self._open(self._answer, cost=self._settled.cost_nanos if self._settled else None)
         for piece in self._kept:
             self._request.write(piece)
         self._request.end(self._trailers)
