@@ -8,6 +8,7 @@ The floors, from the street to the cellar (imports go down only; a test holds th
     upstream       pooling and sending
     background     what is accepted now and charged when its end is seen
     settlement     reading → charge → entry → store and metrics        admission   may it pass, for how much; denials
+    plans          what is worked out once for requests that are alike
     store          Redis: one ordered connection, one script, the embedded Valkey
     journal        a worker's own durable log of what it opened and finished
     metrics        every metric      budgets  Budget, Period, matching      ledger  LedgerEntry, day sums
@@ -23,8 +24,9 @@ The life of a request:
     owner. A metered request's body is read once; `metering.read_request` reads the model, whether it streams, and the
     most output it allows.
 2.  `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the hold at the
-    asked model's rate (near a limit its prompt is counted first). One script call in `store` sets it aside on all of
-    them or refuses. The request waits for that answer only when a refusing budget matches; else the hold travels along.
+    asked model's rate (near a limit its prompt is counted first); most of that stands in the plan of like requests.
+    One script call in `store` sets it aside on all of them or refuses. The request waits for that answer only when a
+    refusing budget matches; else the hold travels along.
 3.  It is journalled; then `server.exchange` sends it through `upstream`, whose connection calls it with each piece of
     the answer; the piece is written to the client at once, and the `Meter` sees it. A stream that was not asked for
     its usage is asked (`include_usage` is spliced in), and what the client did not ask for is taken out again.
