@@ -20,6 +20,7 @@ _BASE64 = rb"[A-Za-z0-9+/=\\_-]"
 _DATA_URL = re.compile(rb";base64," + _BASE64 + rb"*+")
 _AUDIO = re.compile(rb'"data"[ \t\n\r]*+:[ \t\n\r]*+"(' + _BASE64 + rb"{256,}+)")
 
+_SEMICOLON, _BACKSLASH = b";"[0], b"\\"[0]
 _ASCII = bytes(range(0x80))
 _ASCII_AND_CONTINUATION = bytes(range(0xC0))
 _ALL_BUT_FOUR_BYTE_LEADS = bytes(range(0xF0))
@@ -49,14 +50,14 @@ def count_prompt(body: bytes) -> int:
     written out or as \uXXXX. base64 is left out: a data URL counts as one large image, audio by its length.
     """
     tokens = 0
-    if b";base64," in body:
+    if _SEMICOLON in body and b";base64," in body:  # a single byte is looked for fifty times as fast
         body, images = _DATA_URL.subn(b"", body)
         tokens += images * _TOKENS_PER_IMAGE
     if b'"data"' in body:
         parts = [len(found.group(1)) for found in _AUDIO.finditer(body)]
         body = _AUDIO.sub(b"", body)
         tokens += sum(parts) // AUDIO_CHARACTERS_PER_TOKEN
-    escapes = body.count(b"\\u")
+    escapes = body.count(b"\\u") if _BACKSLASH in body else 0
     plain = len(body)
     if not body.isascii():
         beyond = body.translate(None, _ASCII)

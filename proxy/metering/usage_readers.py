@@ -5,12 +5,12 @@ Decoding is partial: only what meters becomes an object, the rest stays bytes. /
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from proxy.metering import chat_text, completion_text
-from proxy.metering.lenient_json import decode, short_name
+from proxy.metering.lenient_json import LONGEST_NAME, decode, short_name
 from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage
 from proxy.metering.reader import Reader, Said, SaidUsage
 
@@ -23,10 +23,13 @@ class _Reply(msgspec.Struct):
     error: Any = None
 
 
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
+
+
 class _ChatReply(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    service_tier: str | None = None
+    id: _Name | None = None
+    model: _Name | None = None
+    service_tier: _Name | None = None
     usage: ChatUsage | None = None
     error: Any = None
 
@@ -50,9 +53,9 @@ def read_chat_reply(data: bytes) -> Said | None:
         return _read_reply(data, chat_usage)
     usage = reply.usage
     return Said(
-        model=short_name(reply.model),
-        upstream_id=short_name(reply.id),
-        service_tier=None if reply.service_tier is None else short_name(reply.service_tier),
+        model=reply.model,
+        upstream_id=reply.id,
+        service_tier=reply.service_tier,
         usage=None if usage is None else usage.said(),
         error=reply.error is not None,
     )

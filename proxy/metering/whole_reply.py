@@ -54,10 +54,16 @@ class WholeReply:
 
     def tail(self) -> bytes:
         """Nothing was held back. The reply has ended: read it, once."""
-        if not self._is_read:
-            self._is_read = True
-            if self.fault is None and self._size:
-                self._read(b"".join(self._pieces))
+        if self._is_read:
+            return b""
+        self._is_read = True
+        if self.fault is None and self._size:
+            body = b"".join(self._pieces)
+            said = self._reader.read_reply(body)
+            if said is not None:
+                self.answer = Answer.whole(said, self._choices_asked)
+            else:
+                self._read_oddly(body)
         return b""
 
     def gather(self) -> None:
@@ -71,11 +77,9 @@ class WholeReply:
         texts = self._reader.text_of_reply if self.answer.ended else self._reader.text_of_part
         return count(texts(body))
 
-    def _read(self, body: bytes) -> None:
-        said = self._reader.read_reply(body)
-        if said is not None:
-            self.answer = Answer.whole(said, self._choices_asked)
-        elif _EVENTS.match(body):
+    def _read_oddly(self, body: bytes) -> None:
+        """What is no reply: events under another content type, or nothing that anybody could read."""
+        if _EVENTS.match(body):
             stream = EventStream(self._reader, choices_asked=self._choices_asked, hide=False)
             stream.feed(body)
             stream.tail()

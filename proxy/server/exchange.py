@@ -312,8 +312,8 @@ class Exchange:
         self._note_status(answer)
         lines = to_client(answer, keep_length=True, decoded=False)
         lines.append(b"x-taximeter-entry: " + self.admitted.entry_id.encode())
-        if settled is not None and settled.entry.cost_nanos is not None:
-            lines.append(b"x-taximeter-cost-usd: " + (usd_text(settled.entry.cost_nanos) or "0").encode())
+        if settled is not None and settled.cost_nanos is not None:
+            lines.append(b"x-taximeter-cost-usd: " + (usd_text(settled.cost_nanos) or "0").encode())
         kept = self._kept
         if answer.length is not None:
             self._request.reply(answer.status, answer.reason, lines, kept[0] if len(kept) == 1 else b"".join(kept))

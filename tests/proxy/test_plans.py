@@ -31,7 +31,9 @@ AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FINE_TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
 OWNERS = (Owner("acme", "acme"), Owner("rival", "rival"), Owner.of_digest("ab" * 32))
 BUDGETS = (
-    BudgetConfig(name="days", limit_nanos=10**12, period="day", timezone="Asia/Kolkata", on_exceed="alert"),
+    BudgetConfig(
+        name="days", limit_nanos=10**12, period="day", timezone="Asia/Kolkata", model="gpt-4o", on_exceed="alert"
+    ),
     BudgetConfig(name="months", limit_nanos=10**12, period="month", owner="acme", on_exceed="alert"),
     BudgetConfig(
         name="each", limit_nanos=10**12, period="week", per="owner", model="gpt-4o-mini-2024-*", on_exceed="alert"
@@ -63,11 +65,6 @@ EDGES = (
     datetime(2026, 11, 23, tzinfo=UTC),  # Monday
     datetime(2026, 12, 1, tzinfo=UTC),  # another month
     datetime(2026, 12, 5, tzinfo=UTC),  # the cards were checked
-)
-MOMENTS = st.builds(
-    lambda edge, step: edge + step,
-    st.sampled_from(EDGES),
-    st.sampled_from([timedelta(microseconds=n) for n in (-1, 0, 1)]),
 )
 MODELS = ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4o", FINE_TUNED, "unheard-of", "deployed")
 
@@ -141,30 +138,31 @@ def reading_of(model: str | None, usage: Usage, status: str, tier: str | None = 
     return Reading(status, "no_usage" if status == "estimated" else None, model, usage, tier, "up")  # type: ignore[arg-type]
 
 
-REQUESTS = st.tuples(
-    st.sampled_from(OWNERS),
-    st.builds(
+@st.composite
+def requests_around(draw: st.DrawFn) -> list[tuple[Owner, RequestFacts, Reading, datetime]]:
+    """Requests of few kinds, so that many are alike, around one moment at which something changes."""
+    edge = draw(st.sampled_from(EDGES))
+    moments = st.sampled_from([edge + timedelta(microseconds=step) for step in (-1, 0, 1)])
+    asked, served = (draw(st.lists(st.sampled_from((*MODELS, None)), min_size=1, max_size=2)) for _ in range(2))
+    owners = draw(st.lists(st.sampled_from(OWNERS), min_size=1, max_size=2))
+    tiers = draw(st.lists(st.sampled_from([None, "priority", "mystery"]), min_size=1, max_size=2))
+    facts = st.builds(
         RequestFacts,
-        model=st.sampled_from((*MODELS, None)),
-        service_tier=st.sampled_from([None, "priority", "mystery"]),
+        model=st.sampled_from(asked),
+        service_tier=st.sampled_from(tiers),
         prompt_tokens=st.integers(0, 3),
         max_output_tokens=st.sampled_from([None, 0, 1, 20_000]),
         n=st.integers(1, 2),
-    ),
-    st.builds(
-        reading_of,
-        st.sampled_from((*MODELS, None)),
-        st.builds(
-            Usage, input=st.integers(0, 3), output=st.integers(0, 3), unknown_tool_calls=st.sampled_from([0, 0, 1])
-        ),
-        st.sampled_from(["reported", "estimated", "presumed", "failed", "pending"]),
-        st.sampled_from([None, "priority", "mystery"]),
-    ),
-    MOMENTS,
-)
+    )
+    usage = st.builds(
+        Usage, input=st.integers(0, 3), output=st.integers(0, 3), unknown_tool_calls=st.sampled_from([0, 0, 1])
+    )
+    statuses = draw(st.lists(st.sampled_from(["reported", "estimated", "presumed", "failed", "pending"]), min_size=1))
+    readings = st.builds(reading_of, st.sampled_from(served), usage, st.sampled_from(statuses), st.sampled_from(tiers))
+    return draw(st.lists(st.tuples(st.sampled_from(owners), facts, readings, moments), min_size=2, max_size=10))
 
 
-@given(st.lists(REQUESTS, min_size=1, max_size=12))
+@given(requests_around())
 def test_planned_or_found_anew_a_request_costs_the_same(
     catalogue: Catalogue, requests: list[tuple[Owner, RequestFacts, Reading, datetime]]
 ) -> None:
@@ -219,6 +217,22 @@ def test_a_request_is_settled_in_the_period_and_at_the_card_of_its_own_start(cat
         late, "chat/completions", READING, upstream_status=200, client_request_id=None, latency_ms=1
     )
     assert (settled.cost_nanos, [each.key for each in settled.accounts]) == (450_000, ["months/2026-11"])
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("served", MODELS)
+@pytest.mark.parametrize("asked", ["gpt-4o-mini", "unheard-of", None])
+def test_what_was_found_before_an_edge_is_not_used_behind_it(
+    catalogue: Catalogue, asked: str | None, served: str, edge: datetime
+) -> None:
+    """Asked and served models have other cards and other budgets: each of them has edges of its own."""
+    kept, planned, anew = rules_of(catalogue, *BUDGETS), Counter(), Counter()
+    facts, reading = RequestFacts(model=asked, prompt_tokens=9), reading_of(served, Usage(input=9), "reported")
+    for step in (-1, 0, -1):
+        at = edge + timedelta(microseconds=step)
+        assert planned.request(kept, OWNERS[0], facts, reading, at) == anew.request(
+            rules_of(catalogue, *BUDGETS), OWNERS[0], facts, reading, at
+        )
 
 
 def test_a_raise_lifts_a_limit_and_ends_by_itself(catalogue: Catalogue) -> None:
