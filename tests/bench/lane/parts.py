@@ -16,24 +16,31 @@ from pathlib import Path
 from time import process_time
 from typing import Any, cast
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from proxy.admission import Admission, Admitted, Learned, Rules, mint_entry_id
 from proxy.budgets import Owner
 from proxy.config import BudgetConfig, Config, Secret
+from proxy.deadlines import Deadlines
 from proxy.http1 import read_request as read_request_head
 from proxy.http1 import read_response
 from proxy.journal import Journal
 from proxy.ledger import Opened
-from proxy.metering import Ending, Meter, Reading, endpoint_of, read_request
+from proxy.metering import Ending, Meter, Reading, RequestFacts, endpoint_of, read_request
 from proxy.metrics import Metrics, count_into_files
+from proxy.server.connection import ClientConnection
+from proxy.server.exchange import Exchange
 from proxy.server.headers import to_client, to_upstream
 from proxy.server.paths import target_of
+from proxy.server.request import Request
 from proxy.server.rules import build_rules
 from proxy.settlement import Settlement
 from proxy.store import Store
 from proxy.store.finished import Charge
 from proxy.store.operations import Hold, Operation, packed
+from proxy.upstream import Attempt
+from proxy.upstream.connection import Connection
 from tests.bench.lane.scenarios import QUICK, Run
 from tests.bench.lane.subjects import Running
 from tests.bench.lane.tools import Upstream, upstream
@@ -50,6 +57,70 @@ class NoStore:
 
     def settle(self, entry: object, accounts: object) -> None:
         pass
+
+
+class NoTransport:
+    """Takes what is written, for nobody."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
+class NoUpstream:
+    """A home of one connection that leads nowhere."""
+
+    shown, silence_seconds = "nowhere", 600.0
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.deadlines = Deadlines(loop)
+        self.connection = Connection(cast("Any", self), loop)
+        self.connection._transport = cast("asyncio.Transport", NoTransport())
+
+    def send(self, method: str, _tail: str, _lines: object, body: bytes, receiver: Any, **_: object) -> Attempt:
+        attempt = Attempt(method, b"", body, receiver, upgrade=False)
+        self.connection.carry(attempt)
+        return attempt
+
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
+    b"Connection: keep-alive\r\nx-request-id: req_1\r\n\r\n"
+)
+WORDS = ("The", " harbour", " is", " three", " kilometres", " away", ",", " and")
+
+
+def stream_chunks(*, usage: bool) -> list[bytes]:
+    """Chunks of a stream as the benchmark's upstream writes them, one of each word."""
+    null_usage = b',"usage":null' if usage else b""
+    events = [
+        b'data: {"id":"chatcmpl-0000000000000001","object":"chat.completion.chunk","created":1795000000,'
+        b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_8bda4d3a2c","choices":['
+        b'{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}]%b,"obfuscation":"Xy7aQ"}\n\n'
+        % (word.encode(), null_usage)
+        for word in WORDS
+    ]
+    return [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+
+
+def chunk_relayed(
+    loop: asyncio.AbstractEventLoop, begin: Callable[..., Exchange], request: bytes, *, usage: bool
+) -> float:
+    """Microseconds of a chunk from the upstream's socket to the client's, without both."""
+    up, chunks = NoUpstream(loop), stream_chunks(usage=usage)
+    client = ClientConnection(cast("Any", None), loop)
+    client._transport = cast("asyncio.Transport", NoTransport())
+    client.write = client._transport.write
+    head = read_request_head(request.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+    exchange = begin(Request(client, head, head.body()), up.deadlines, usage=usage)
+    exchange.send(cast("Any", up), "", [], b"", at_origin=False)
+    received = up.connection.data_received
+    received(STREAM_HEAD + chunks[0])
+
+    def chunk_of_each() -> None:
+        for chunk in chunks:
+            received(chunk)
+
+    return microseconds(chunk_of_each) / len(chunks)
 
 
 def microseconds(part: Callable[[], object]) -> float:
@@ -148,6 +219,28 @@ def _print_parts(folder: Path, up: Upstream) -> None:
         journal.open("e" * 36, record)
         journal.done("e" * 36, charge.body)
 
+    def begin(client: Request, deadlines: Deadlines, *, usage: bool) -> Exchange:
+        return Exchange(
+            client,
+            endpoint,
+            RequestFacts(model=facts.model, stream=True),
+            admitted,
+            hide_usage=usage,
+            settlement=settlement,
+            counting=cast("Any", None),
+            metrics=metrics,
+            deadlines=deadlines,
+            started=0.0,
+            over=lambda _: None,
+        )
+
+    async def chunks() -> dict[str, float]:
+        loop = asyncio.get_running_loop()
+        return {
+            "a chunk of a stream": chunk_relayed(loop, begin, request, usage=False),
+            "… with usage hidden": chunk_relayed(loop, begin, request, usage=True),
+        }
+
     parts: dict[str, Callable[[], object]] = {
         "the request's head read": lambda: read_request_head(head_bytes + b"\r\n\r\n"),
         "… path and endpoint": lambda: endpoint_of("POST", target_of(head.target).path),
@@ -168,10 +261,15 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     figures = {name: microseconds(part) for name, part in parts.items()}
     figures[f"a batch of {BATCH} for the store, each"] = 2 * microseconds(lambda: packed(batch)) / BATCH
     journal.close(remove=True)
-    width = max(map(len, figures))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        streamed = runner.run(chunks())
+    _print({**figures, "together": sum(figures.values())})
+    _print(streamed)
+
+
+def _print(figures: dict[str, float]) -> None:
     for name, figure in figures.items():
-        print(f"{name:<{width}}  {figure:6.1f} µs")
-    print(f"{'together':<{width}}  {sum(figures.values()):6.1f} µs")
+        print(f"{name:<50}  {figure:6.2f} µs")
 
 
 if __name__ == "__main__":
