@@ -7,7 +7,7 @@ from proxy.metering.estimate import CountTexts
 from proxy.metering.hiding import cut_last_member, without_event, without_null_usage
 from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
-from proxy.metering.sse import EventCutter, Kind, data_of, one_line
+from proxy.metering.sse import EventCutter, Kind, data_of
 
 _DONE = b"[DONE]"
 
@@ -64,11 +64,18 @@ class EventStream:
 
     def _plain(self, block: bytes) -> bytes | None:
         """What is shown of an event that says nothing but text; None: there may be more in it, or in these bytes."""
-        payload = one_line(block)
-        if payload is None:
+        start = 6
+        if not block.startswith(b"data: "):
+            if not block.startswith(b"event: "):
+                return None
+            start = block.find(10) + 7
+            if not block.startswith(b"data: ", start - 6):
+                return None
+        # One line of data, and a blank one.
+        if block.find(10, start) != len(block) - 2 or block[-1] != 10 or 13 in block:
             return None
         try:
-            event = self._decode_plain(payload)
+            event = self._decode_plain(block[start:-2])
         except (ValueError, RecursionError):
             return None
         usage, texts, shown = event.usage, event.texts(), block
@@ -83,7 +90,7 @@ class EventStream:
                     return None
                 shown = cut
         if texts:
-            self._seen_text.add(texts)
+            self._seen_text.add(texts, len(block))
         return shown
 
     def _event(self, block: bytes) -> bytes:
@@ -99,7 +106,7 @@ class EventStream:
             self.answer.ended = True
             return block
         said = self._read(payload)
-        self._seen_text.add(self._texts_of(payload))
+        self._seen_text.add(list(self._texts_of(payload)), len(payload))
         if said is None:
             return block
         self.answer.take(said)

@@ -120,18 +120,6 @@ class EventCutter:
         return data[end:]
 
 
-def one_line(data: bytes) -> bytes | None:
-    """What one whole block says in one `data` line, alone or after its `event` line; None: it is another, or none."""
-    start, last = 6, len(data) - 2
-    end = data.find(10)
-    if end < last and data.startswith(b"event: ") and data.startswith(b"data: ", end + 1):
-        start = end + 7
-        end = data.find(10, start)
-    elif not data.startswith(b"data: "):
-        return None
-    return data[start:-2] if end == last and data[-1] == 10 and 13 not in data else None
-
-
 def data_of(block: bytes) -> bytes | None:
     r"""What a block says: the values of its `data` lines, joined by \n; None when it has none."""
     lines = data_lines(block)
