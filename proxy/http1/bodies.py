@@ -8,10 +8,16 @@ from proxy.http1.fields import BadHttp, cut_lines, read_fields
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and extensions
 MAX_EXTENSIONS = 16 * 1024  # bytes of extensions in one body: nobody needs any
 MAX_TRAILERS = 16 * 1024
+_MAX_WHOLE = 2048  # bytes of a chunk that is looked up in _WHOLE
 
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 # An extension as every reader takes it: no blanks, no quotes. Others are refused.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?)*)")
+# By the bytes of a chunk with all that frames it: its size line in the usual form, and where its payload stands.
+# Filled as they occur.
+_WHOLE: dict[int, tuple[bytes, slice]] = {}
+_NONE = b"\n", slice(0)
+_PAYLOADS = [slice(digits + 2, -2) for digits in range(4)]
 # In a trailer these would change how the message is read, for who heeds them: refused.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer", b"upgrade"})
 # And these say what has to be known before the body: they go no further.
@@ -99,7 +105,7 @@ class UntilClose(Body):
 class Chunked(Body):
     """Chunks. Strict in what stands between them; extensions are read over and go no further."""
 
-    __slots__ = ("_extensions", "_held", "_in_trailers", "_left")
+    __slots__ = ("_extensions", "_held", "_in_trailers", "_is_between", "_left")
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,17 +113,18 @@ class Chunked(Body):
         self._held = b""  # of a line that is not whole
         self._in_trailers = False
         self._extensions = 0
+        self._is_between = True  # nothing of a line or of a chunk came, and a size is next
 
     def feed(self, data: bytes) -> bytes:
-        between = not self._left and not self._held and not self._in_trailers
-        if between and data.endswith(b"\r\n"):  # by far the most of a stream: one chunk, whole
-            end = data.find(b"\r\n", 0, 10)
-            if end > 0 and _SIZE.fullmatch(data, 0, end) and int(data[:end], 16) == len(data) - end - 4 > 0:
+        if self._is_between:  # by far the most of a stream: one chunk, whole
+            line, payload = _WHOLE.get(len(data)) or _whole(len(data))
+            if data.startswith(line) and data[-1] == 10 and data[-2] == 13:
                 self.verbatim = True
-                return data[end + 2 : -2]
-        return self._feed(data, verbatim=between)
+                return data[payload]
+        return self._feed(data)
 
-    def _feed(self, data: bytes, *, verbatim: bool) -> bytes:
+    def _feed(self, data: bytes) -> bytes:
+        verbatim = self._is_between
         if self._held:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []
@@ -147,7 +154,8 @@ class Chunked(Body):
                 verbatim = False
                 position -= 2  # the line end belongs to the blank line, if that comes at once
         self._left = left
-        self.verbatim = verbatim and not left and not self._held
+        self._is_between = not left and not self._held and not self._in_trailers
+        self.verbatim = verbatim and self._is_between
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _data(self, data: bytes, position: int, left: int, pieces: list[bytes]) -> tuple[int, int]:
@@ -199,6 +207,20 @@ class Chunked(Body):
             self.trailers = [field.line for field in fields if field.name not in _NOT_IN_TRAILERS]
         self.done = True
         self.rest = data[end + 4 :]
+
+
+def _whole(size: int) -> tuple[bytes, slice]:
+    """See _WHOLE. A line that no chunk starts with, where none has this size, or the size is not looked up."""
+    if size > _MAX_WHOLE:
+        return _NONE
+    found = _NONE
+    for digits in range(1, 4):
+        length = size - digits - 4
+        line = b"%x\r\n" % length
+        if length > 0 and len(line) == digits + 2:
+            found = line, _PAYLOADS[digits]
+    _WHOLE[size] = found
+    return found
 
 
 def chunk(payload: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The text that a chat model wrote, for an estimate: content, refusals, tool calls, reasoning where it is visible."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,27 +14,27 @@ class _Choices(msgspec.Struct):
     choices: Any = None
 
 
-class _PlainDelta(msgspec.Struct):
-    """The deltas of nearly all events. `role` is not text."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
+class _PlainChoice(msgspec.Struct, gc=False):
+    delta: dict[str, Any] | None = None
 
 
-class _PlainChoice(msgspec.Struct):
-    delta: _PlainDelta | None = None
-
-
-class _PlainEvent(msgspec.Struct):
+class _PlainEvent(msgspec.Struct, gc=False):
     choices: list[_PlainChoice] = []
+    usage: Any = msgspec.UNSET
+    error: Any = None
+
+    def texts(self) -> Sequence[str] | None:
+        if self.error is not None:
+            return None
+        choices = self.choices
+        if len(choices) == 1:
+            delta = choices[0].delta
+            if delta is not None and len(delta) == 1 and isinstance(text := delta.get("content"), str):
+                return (text,)
+        return [text for choice in choices if choice.delta for text in _message_texts(choice.delta)]
 
 
-_PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
+plain_event = msgspec.json.Decoder(_PlainEvent).decode
 _CHOICES = msgspec.json.Decoder(_Choices)
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
 text_of_part = strings_of(*_TEXT_MEMBERS, "arguments", "transcript")
@@ -45,17 +45,7 @@ def text_of_reply(data: bytes) -> Iterable[str]:
 
 
 def text_of_event(data: bytes) -> Iterable[str]:
-    try:
-        plain = _PLAIN_EVENT.decode(data)
-    except (ValueError, RecursionError):  # more than plain text, or not what is expected
-        return _texts(data, "delta")
-    deltas = [choice.delta for choice in plain.choices if choice.delta is not None]
-    return [
-        text
-        for delta in deltas
-        for text in (delta.content, delta.refusal, delta.reasoning_content, delta.reasoning)
-        if text is not None
-    ]
+    return _texts(data, "delta")
 
 
 def _texts(data: bytes, name: str) -> Iterator[str]:

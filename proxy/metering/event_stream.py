@@ -1,20 +1,22 @@
 """A reply as a stream of events: read as it passes, and shown without its usage where that has to be hidden."""
 
+from msgspec import UNSET
+
 from proxy.metering.answer import Answer
 from proxy.metering.estimate import CountTexts
 from proxy.metering.hiding import cut_last_member, without_event, without_null_usage
 from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
-from proxy.metering.sse import EventCutter, Kind, data_of
+from proxy.metering.sse import EventCutter, Kind, data_of, is_one_line
 
 _DONE = b"[DONE]"
-_ERROR = b'"error"'
 
 
 class EventStream:
     """`feed` gives what the client may have: the same bytes, or with `hide` each event as soon as it is whole.
 
-    Most events say nothing but text. They are not decoded: a search for the few words that matter passes over them.
+    Once the model is known, most events say nothing but text. Those are decoded in one go, for the text and for the
+    certainty that they say no more; how they were cut does not matter, as each goes the same way by itself.
     """
 
     fault: str | None = None
@@ -22,30 +24,30 @@ class EventStream:
     def __init__(self, reader: Reader, *, choices_asked: int, hide: bool) -> None:
         self.answer = Answer(choices_asked)
         self._read = reader.read_event
+        self._texts_of = reader.text_of_event
+        self._decode_plain = reader.plain_event
         self._hide = hide
         self._cutter = EventCutter()
-        self._seen_text = SeenText(reader, interleaved=choices_asked > 1)
+        self._seen_text = SeenText(interleaved=choices_asked > 1)
         self._dropped = False  # the last event, with its blank line
+        self._may_be_plain = False  # what comes next: the model is known, and it starts an event
 
     def feed(self, data: bytes) -> bytes:
-        self._seen_text.add(data)
-        if (
-            self.answer.model is not None
-            and self._cutter.between_events
-            and data.endswith((b"\n\n", b"\r\n\r\n"))
-            and not _says_more(data)
-        ):
-            return data
-        shown: list[bytes] = []
+        if self._may_be_plain:  # by far the most: one event, whole
+            shown = self._plain(data)
+            if shown is not None:
+                return shown
+        pieces: list[bytes] = []
         for kind, piece in self._cutter.feed(data):
             if kind is Kind.EVENT:
-                shown.append(self._event(piece))
+                pieces.append(self._event(piece))
             elif kind is Kind.UNREAD:
                 self._dropped = False
-                shown.append(piece)
+                pieces.append(piece)
             elif not self._dropped:
-                shown.append(piece)
-        return b"".join(shown) if self._hide else data
+                pieces.append(piece)
+        self._may_be_plain = self._cutter.between_events and self.answer.model is not None
+        return b"".join(pieces) if self._hide else data
 
     def tail(self) -> bytes:
         """The last event, when the stream ends without its blank line; nothing when it was shown before."""
@@ -54,18 +56,49 @@ class EventStream:
         return shown if self._hide else b""
 
     def gather(self) -> None:
+        """The stream has ended."""
         self._seen_text.gather()
 
     def output_tokens(self, count: CountTexts) -> int:
         return self._seen_text.tokens(count)
 
+    def _plain(self, block: bytes) -> bytes | None:
+        """What is shown of an event that says nothing but text; None: there may be more in it, or in these bytes."""
+        start = 6
+        if not block.startswith(b"data: "):
+            if not block.startswith(b"event: "):
+                return None
+            start = block.find(10) + 7
+            if not block.startswith(b"data: ", start - 6):
+                return None
+        # One line of data, and a blank one.
+        if block.find(10, start) != len(block) - 2 or block[-1] != 10 or 13 in block:
+            return None
+        try:
+            event = self._decode_plain(block[start:-2])
+        except (ValueError, RecursionError):
+            return None
+        usage, texts, shown = event.usage, event.texts(), block
+        if texts is None:
+            return None
+        if usage is not UNSET:
+            if usage is not None:
+                return None
+            if self._hide:
+                cut = cut_last_member(block)
+                if cut is None:
+                    return None
+                shown = cut
+        if texts:
+            self._seen_text.add(texts, len(block))
+        return shown
+
     def _event(self, block: bytes) -> bytes:
         self._dropped = False
         if self.answer.model is not None:
-            if not _says_more(block):
-                return block
-            if self._hide and _ERROR not in block and (cut := cut_last_member(block)) is not None:
-                return cut
+            shown = self._plain(block)
+            if shown is not None:
+                return shown
         payload = data_of(block)
         if payload is None:
             return block
@@ -73,15 +106,14 @@ class EventStream:
             self.answer.ended = True
             return block
         said = self._read(payload)
+        self._seen_text.add(list(self._texts_of(payload)), len(payload))
         if said is None:
             return block
         self.answer.take(said)
         if self._hide and said.extra:
             self._dropped = True
             return without_event(block)
-        return without_null_usage(block) if self._hide and said.null_usage else block
-
-
-def _says_more(data: bytes) -> bool:
-    r"""There may be more than text in it: usage, an end, an error, or a key written with escapes (\u0075sage)."""
-    return b"usage" in data or _DONE in data or _ERROR in data or b"\\u006" in data or b"\\u007" in data
+        if self._hide and said.null_usage:
+            cut = cut_last_member(block) if is_one_line(block) else None  # the scanner takes 50 times as long
+            return without_null_usage(block) if cut is None else cut
+        return block

@@ -10,6 +10,8 @@ from proxy.metering.json_members import scan_object
 from proxy.metering.sse import BOM, DataLine, comments_of, data_lines
 
 _USAGE = b"usage"
+_COMPACT = b',"usage":null'
+_PADDING = b',"obfuscation":"'
 # `"usage":null` at the end of the JSON of a block of one line. Where the JSON is valid, an unescaped quote is a
 # delimiter of a string; counted from the closing brace, these are a key's own. So this is a member of the outermost
 # object and nothing inside a string. (`obfuscation` is what OpenAI pads its chunks with, after the usage.)
@@ -27,9 +29,15 @@ def without_event(block: bytes) -> bytes:
 def cut_last_member(block: bytes) -> bytes | None:
     """The block without its `"usage": null`, where that stands in the usual place and can be cut without a parse.
 
-    None when it does not; a blank or a line end before the comma is for the scanner, too.
+    The block's JSON is valid. None when it does not; a blank or a line end before the comma is for the scanner, too.
     """
     at = block.find(b'"usage"')
+    if block.startswith(_COMPACT, at - 1) and block[at - 2] not in b" \t\n\r:":
+        tail = block[at + 12 :]
+        # As below: no quote but the last one in the padding, and none that is escaped.
+        padded = tail.startswith(_PADDING) and tail.find(34, 16) == len(tail) - 4 and 92 not in tail
+        if (padded and tail.endswith(b'"}\n\n')) or tail == b"}\n\n":
+            return block[: at - 1] + tail
     found = _LAST_MEMBER.match(block, at) if at >= 0 else None
     if found is None or not block.startswith(b"data:"):
         return None

@@ -1,8 +1,8 @@
 """What a reply can say about itself, and what a Reader is: the seam between the meter and an endpoint's own shapes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -52,12 +52,22 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """It has a member `usage`, and that is null."""
 
 
+class PlainEvent(Protocol):
+    """An event that may say nothing but text, as nearly all of a stream do: decoded once, for both."""
+
+    usage: object
+    """What it says of usage, of whatever form: UNSET or None is nothing."""
+
+    def texts(self) -> Sequence[str] | None:
+        """What `text_of_event` finds. None: it says more than text, and has to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """`read_reply` is for a whole reply, `read_event` for the data of an event; None: that is no JSON object.
 
     `text_of_reply` and `text_of_event` give the generated text for an estimate; `text_of_part` finds what it can in a
-    reply that is cut off.
+    reply that is cut off. `plain_event` raises ValueError or RecursionError for what is not of the usual form.
     """
 
     read_reply: Callable[[bytes], Said | None]
@@ -65,3 +75,4 @@ class Reader:
     text_of_reply: Callable[[bytes], Iterable[str]]
     text_of_event: Callable[[bytes], Iterable[str]]
     text_of_part: Callable[[bytes], Iterable[str]]
+    plain_event: Callable[[bytes], PlainEvent]

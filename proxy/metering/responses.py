@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from proxy.metering.lenient_json import decode, short_name
 from proxy.metering.quantities import NotBelieved, members, part, responses_usage
 from proxy.metering.reader import BAD, Reader, Said
-from proxy.metering.responses_text import text_of_event, text_of_part, text_of_reply
+from proxy.metering.responses_text import plain_event, text_of_event, text_of_part, text_of_reply
 from rates.usage import Usage
 
 
@@ -146,4 +146,4 @@ def _objects(raw: msgspec.Raw) -> list[dict[str, Any]]:
     return [item for item in decoded if isinstance(item, dict)] if isinstance(decoded, list) else []
 
 
-RESPONSES = Reader(read_response, read_response_event, text_of_reply, text_of_event, text_of_part)
+RESPONSES = Reader(read_response, read_response_event, text_of_reply, text_of_event, text_of_part, plain_event)

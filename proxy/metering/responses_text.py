@@ -1,6 +1,6 @@
 """The text that a model wrote in a response, for an estimate: messages, refusals, calls, visible reasoning."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,12 +20,29 @@ class _Event(msgspec.Struct):
     item: Any = None
 
 
+class _PlainEvent(msgspec.Struct, gc=False):
+    """Usage stands in the response that an event carries."""
+
+    usage: Any = msgspec.field(name="response", default=msgspec.UNSET)
+    type: str = ""
+    delta: str | None = None
+    error: Any = None
+
+    def texts(self) -> Sequence[str] | None:
+        kind, delta = self.type, self.delta
+        if self.error is not None or kind in _TOLD_OTHERWISE:
+            return None
+        return (delta,) if delta is not None and kind.endswith(".delta") and kind not in _NO_TEXT else ()
+
+
+plain_event = msgspec.json.Decoder(_PlainEvent).decode
 _OUTPUT = msgspec.json.Decoder(_Output)
 _EVENT = msgspec.json.Decoder(_Event)
 # Of an item: what a call says, and the lists of parts that have text.
 _STRINGS = ("arguments", "input", "code")
 _PARTS = ("content", "summary")
 _CALLS = ("function_call", "custom_tool_call", "mcp_call", "code_interpreter_call")
+_TOLD_OTHERWISE = ("error", "response.output_item.added")
 _NO_TEXT = ("response.audio.delta", "response.shell_call_output_content.delta")
 
 text_of_part = strings_of("text", "refusal", "arguments")

@@ -120,12 +120,15 @@ class EventCutter:
         return data[end:]
 
 
+def is_one_line(block: bytes) -> bool:
+    r"""It is one line and a blank one, both ended by \n: nearly all are."""
+    return block.find(10) == len(block) - 2 and block[-1] == 10 and 13 not in block
+
+
 def data_of(block: bytes) -> bytes | None:
     r"""What a block says: the values of its `data` lines, joined by \n; None when it has none."""
-    if block.startswith(b"data: "):  # by far the most: one line
-        end = block.find(b"\n")
-        if end == len(block) - 2 and block.find(b"\r") < 0:
-            return block[6:end]
+    if block.startswith(b"data: ") and is_one_line(block):
+        return block[6:-2]
     lines = data_lines(block)
     return b"\n".join([block[line.value : line.value_end] for line in lines]) if lines else None
 
@@ -146,6 +149,8 @@ def data_lines(block: bytes) -> list[DataLine]:
 
 def comments_of(block: bytes) -> bytes:
     """The comment lines of a block, with their line ends."""
+    if block.startswith(b"data: ") and is_one_line(block):
+        return b""
     return b"".join([block[start:end] for start, _, end in _lines(block) if block.startswith(b":", start)])
 
 

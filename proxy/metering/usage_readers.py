@@ -12,7 +12,7 @@ import msgspec
 from proxy.metering import chat_text, completion_text
 from proxy.metering.lenient_json import LONGEST_NAME, decode, short_name
 from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage
-from proxy.metering.reader import Reader, Said, SaidUsage
+from proxy.metering.reader import PlainEvent, Reader, Said, SaidUsage
 
 
 class _Reply(msgspec.Struct):
@@ -109,10 +109,24 @@ def _no_text(_: bytes) -> Iterable[str]:
     return ()
 
 
+def _never_plain(_: bytes) -> PlainEvent:
+    raise ValueError("embeddings come whole")
+
+
 CHAT = Reader(
-    read_chat_reply, read_chat_event, chat_text.text_of_reply, chat_text.text_of_event, chat_text.text_of_part
+    read_chat_reply,
+    read_chat_event,
+    chat_text.text_of_reply,
+    chat_text.text_of_event,
+    chat_text.text_of_part,
+    chat_text.plain_event,
 )
 COMPLETIONS = Reader(
-    read_chat_reply, read_chat_event, completion_text.texts, completion_text.texts, completion_text.text_of_part
+    read_chat_reply,
+    read_chat_event,
+    completion_text.texts,
+    completion_text.texts,
+    completion_text.text_of_part,
+    completion_text.plain_event,
 )
-EMBEDDINGS = Reader(read_embeddings, read_embeddings, _no_text, _no_text, _no_text)
+EMBEDDINGS = Reader(read_embeddings, read_embeddings, _no_text, _no_text, _no_text, _never_plain)

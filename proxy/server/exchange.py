@@ -235,16 +235,16 @@ class Exchange:
             self._open(head)
 
     def came(self, payload: bytes, framed: bytes | None) -> None:
+        if self._flows:
+            visible = self._feed(payload)
+            if visible:
+                self._request.write(visible, framed if visible is payload else None)
+            return
         if self._keeps:
             self._kept.append(self._meter.feed(payload))
             self._kept_size += len(payload)
             if self._kept_size > MAX_PRICED_REPLY:
                 self._flow_kept()
-            return
-        if self._flows:
-            visible = self._feed(payload)
-            if visible:
-                self._request.write(visible, framed if visible is payload else None)
             return
         self._flows = True
         came = perf_counter()

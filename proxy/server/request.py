@@ -184,10 +184,10 @@ class Request:
         """A piece of the reply. `framed`: the same as chunks, if it came so."""
         if self.gone:
             return
-        if not self._is_chunked:
-            self._connection.write(payload)
-        elif framed is not None:
+        if framed is not None and self._is_chunked:
             self._connection.write(framed)
+        elif not self._is_chunked:
+            self._connection.write(payload)
         elif len(payload) < LARGE:
             if payload:
                 self._connection.write(chunk(payload))

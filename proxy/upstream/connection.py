@@ -9,7 +9,7 @@ import logging
 import socket
 from typing import Protocol, cast
 
-from proxy.deadlines import NEVER, Deadlines
+from proxy.deadlines import NEVER, TICK_SECONDS, Deadlines
 from proxy.errors import UpstreamTooSlow, UpstreamUnreachable
 from proxy.http1 import BadHttp, Body, ResponseHead, end_of_head, read_response
 from proxy.upstream.attempt import Attempt
@@ -39,17 +39,20 @@ class Home(Protocol):
 class Connection:
     """An asyncio.Protocol in all but name, made by its home.
 
-    `deadline` is of silence while an attempt is under way, else of idleness.
+    `deadline` is of silence while an attempt is under way, else of idleness. It is not moved for each piece of a body:
+    when it has passed, `_heard` says whether it was still right.
     """
 
     __slots__ = (
-        "_attempt", "_body", "_bytes_came", "_head", "_held", "_home", "_interim", "_is_full", "_is_paused",
-        "_kernel", "_loop", "_mark", "_transport", "_tunnels", "_unsent", "deadline", "made_at", "served",
+        "_attempt", "_body", "_bytes_came", "_deadlines", "_head", "_heard", "_held", "_home", "_interim", "_is_full",
+        "_is_paused", "_kernel", "_loop", "_mark", "_transport", "_tunnels", "_unsent", "deadline", "made_at", "served",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
         self._home = home
         self._loop = loop
+        self._deadlines = home.deadlines
+        self._heard = 0.0  # when a piece of a body came, by the tick before it
         self.deadline = NEVER
         self.made_at = loop.time()
         self.served = 0
@@ -136,6 +139,18 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         attempt, body = self._attempt, self._body
+        if attempt is not None and body is not None and not self._tunnels:
+            self._heard = self._deadlines.now
+            try:
+                payload = body.feed(data)
+            except BadHttp as error:
+                self._fail(f"sent what is no HTTP answer ({error})")
+                return
+            if payload:
+                attempt.receiver.came(payload, data if body.verbatim else None)
+            if body.done and not attempt.over:
+                self._end(attempt, body)
+            return
         if attempt is None:
             log.warning("the upstream %s sent bytes that nobody asked for: the connection is closed", self._home.shown)
             self._transport.abort()
@@ -144,12 +159,8 @@ class Connection:
             if body is None:
                 self._bytes_came = True
                 self._read_heads(attempt, data)
-            elif self._tunnels:
-                attempt.receiver.came(data, None)
             else:
-                if not self._is_paused:
-                    self.deadline = self._loop.time() + self._home.silence_seconds
-                self._feed(attempt, body, data)
+                attempt.receiver.came(data, None)
         except BadHttp as error:
             self._fail(f"sent what is no HTTP answer ({error})")
 
@@ -196,6 +207,10 @@ class Connection:
             self._transport.close()
             return
         if self._body is not None:
+            late = self._heard + TICK_SECONDS + self._home.silence_seconds
+            if late > self._loop.time():
+                self.deadline = late
+                return
             self._fail("went silent in the middle of its answer", slow=True)
         else:
             self._fail("did not answer in time", slow=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any, cast
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from proxy.admission import Admission, Admitted, Learned, Rules, mint_entry_id
@@ -33,6 +34,7 @@ from proxy.settlement import Settlement
 from proxy.store import Store
 from proxy.store.finished import Charge
 from proxy.store.operations import Hold, Operation, packed
+from tests.bench.lane.path import NoStore, WorkerPath, with_key
 from tests.bench.lane.scenarios import QUICK, Run
 from tests.bench.lane.subjects import Running
 from tests.bench.lane.tools import Upstream, upstream
@@ -41,14 +43,43 @@ TIMES, TRIES = 2000, 9
 BATCH = 64
 
 
-class NoStore:
-    """Takes everything, keeps nothing."""
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
+    b"Connection: keep-alive\r\nx-request-id: req_1\r\n\r\n"
+)
+WORDS = ("The", " harbour", " is", " three", " kilometres", " away", ",", " and")
 
-    def hold_later(self, opened: object, accounts: object) -> None:
-        pass
 
-    def settle(self, entry: object, accounts: object) -> None:
-        pass
+def stream_chunks(*, usage: bool) -> list[bytes]:
+    """Chunks of a stream as the benchmark's upstream writes them, one of each word."""
+    null_usage = b',"usage":null' if usage else b""
+    events = [
+        b'data: {"id":"chatcmpl-0000000000000001","object":"chat.completion.chunk","created":1795000000,'
+        b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_8bda4d3a2c","choices":['
+        b'{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}]%b,"obfuscation":"Xy7aQ"}\n\n'
+        % (word.encode(), null_usage)
+        for word in WORDS
+    ]
+    return [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+
+
+def chunk_relayed(path: WorkerPath, request: bytes, *, usage: bool) -> float:
+    """Microseconds of a chunk from the upstream's socket to the client's, without both."""
+    chunks = stream_chunks(usage=usage)
+    received = path.from_upstream.data_received
+    path.from_client.data_received(request)
+    received(STREAM_HEAD + chunks[0])
+
+    def chunk_of_each() -> None:
+        for chunk in chunks:
+            received(chunk)
+        path.client.written.clear()
+
+    figure = microseconds(chunk_of_each) / len(chunks)
+    received(b"0\r\n\r\n")
+    path.client.taken()
+    path.upstream.taken()
+    return figure
 
 
 def microseconds(part: Callable[[], object]) -> float:
@@ -135,6 +166,18 @@ def _print_parts(folder: Path, up: Upstream) -> None:
         journal.open("e" * 36, record)
         journal.done("e" * 36, charge.body)
 
+    async def between_sockets() -> dict[str, float]:
+        path = WorkerPath(asyncio.get_running_loop(), folder)
+        whole, whole_reply = with_key(request), reply_head_bytes + reply
+        await path.warm(whole, whole_reply)
+        figures = {"a whole request, from socket to socket": microseconds(lambda: path.one(whole, whole_reply))}
+        for name, options in (("a chunk of a stream", {"include_usage": True}), ("… with usage hidden", None)):
+            more = {} if options is None else {"stream_options": options}
+            streamed = with_key(run.request(stream=True, **more).encoded())
+            figures[name] = chunk_relayed(path, streamed, usage=True)
+        path.close()
+        return figures
+
     parts: dict[str, Callable[[], object]] = {
         "the request's head read": lambda: read_request_head(head_bytes + b"\r\n\r\n"),
         "… path and endpoint": lambda: endpoint_of("POST", target_of(head.target).path),
@@ -155,10 +198,15 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     figures = {name: microseconds(part) for name, part in parts.items()}
     figures[f"a batch of {BATCH} for the store, each"] = 2 * microseconds(lambda: packed(batch)) / BATCH
     journal.close(remove=True)
-    width = max(map(len, figures))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        together = runner.run(between_sockets())
+    _print({**figures, "together": sum(figures.values())})
+    _print(together)
+
+
+def _print(figures: dict[str, float]) -> None:
     for name, figure in figures.items():
-        print(f"{name:<{width}}  {figure:6.1f} µs")
-    print(f"{'together':<{width}}  {sum(figures.values()):6.1f} µs")
+        print(f"{name:<50}  {figure:6.2f} µs")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+"""A worker's path of a request, from the client's socket to the upstream's and back, without both and without a store.
+
+What stands between is the real thing: listener, gate, admission, exchange, meter, settlement, metrics.
+"""
+
+import asyncio
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from proxy.admission import Admission, Learned
+from proxy.config import BudgetConfig, Config, Secret
+from proxy.deadlines import Deadlines
+from proxy.metrics import Metrics
+from proxy.server.caller import Callers
+from proxy.server.connection import ClientConnection
+from proxy.server.counting import Counting
+from proxy.server.desk import Desk
+from proxy.server.forward import Forwarder
+from proxy.server.listener import Listener
+from proxy.server.rules import build_rules
+from proxy.server.tasks import Tasks
+from proxy.settlement import Settlement
+from proxy.store import CallerKey, Store, Waiter
+from proxy.upstream import Upstream
+from proxy.upstream.connection import Connection
+
+KEY = "tm-" + "k" * 40
+OWNER = "bench"
+
+
+class NoStore:
+    """Takes everything, keeps nothing, and grants what it is asked for at once."""
+
+    is_connected = True
+
+    async def find_key(self, digest: str) -> CallerKey:
+        return CallerKey(digest=digest, owner=OWNER, created=datetime.now(UTC))
+
+    def ask_hold(self, opened: object, accounts: object, *, waiter: Waiter, times: int = 1) -> None:
+        waiter.held()
+
+    def hold_later(self, opened: object, accounts: object) -> None:
+        pass
+
+    def begin(self, entry_id: str) -> None:
+        pass
+
+    def settle(self, line: object, accounts: object) -> None:
+        pass
+
+
+class NoTransport:
+    """Keeps what is written, until it is taken. `end` is a socket that the system can be asked about."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.written: list[bytes] = []
+        self._end = end
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def taken(self) -> bytes:
+        written, self.written = self.written, []
+        return b"".join(written)
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._end
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class WorkerPath:
+    """One client's connection, and one to the upstream. Close it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self._ours = socket.create_connection(listening.getsockname())
+            self._theirs, _ = listening.accept()
+        budget = BudgetConfig(name="bench", limit_nanos=10**15, period="month", owner=OWNER)
+        url = "http://127.0.0.1:1/v1"
+        key = Secret("sk-upstream")
+        rules = build_rules(
+            Config(data_dir=folder, budgets=(budget,), upstream_key=key, upstream=url, provider="openai")
+        )
+        store, learned = cast("Store", NoStore()), Learned()
+        self.deadlines = Deadlines(loop)
+        metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon)
+        upstream = Upstream(url, connect_seconds=1, silence_seconds=600, deadlines=self.deadlines, environ={})
+        callers = Callers(store)
+        callers.looked(None, time.monotonic() + 3600)  # what is known of the key stays fresh
+        desk = Desk(
+            loop,
+            upstream=upstream,
+            settlement=Settlement(store, metrics, learned),
+            counting=Counting(),
+            metrics=metrics,
+            deadlines=self.deadlines,
+        )
+        forwarder = Forwarder(
+            rules,
+            desk,
+            admission=Admission(store, learned),
+            background=cast("Any", None),
+            callers=callers,
+            tasks=Tasks(),
+        )
+        self.client, self.upstream = NoTransport(self._ours), NoTransport(self._ours)
+        self.from_client = ClientConnection(Listener(forwarder, self.deadlines), loop)
+        self.from_client.connection_made(cast("asyncio.Transport", self.client))
+        self.from_upstream = Connection(upstream, loop)
+        self.from_upstream.connection_made(cast("asyncio.Transport", self.upstream))
+        upstream.give_back(self.from_upstream)
+
+    async def warm(self, request: bytes, reply: bytes) -> None:
+        """As a worker is that has served such requests before."""
+        for _ in range(4):
+            self.from_client.data_received(request)
+            while not self.upstream.written:
+                await asyncio.sleep(0)
+            self.upstream.taken()
+            self.from_upstream.data_received(reply)
+            assert self.client.taken().startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0)
+
+    def one(self, request: bytes, reply: bytes) -> None:
+        """A request, and its whole reply."""
+        self.from_client.data_received(request)
+        self.upstream.written.clear()
+        self.from_upstream.data_received(reply)
+        self.client.written.clear()
+
+    def close(self) -> None:
+        self.deadlines.close()
+        self._ours.close()
+        self._theirs.close()
+
+
+def with_key(request: bytes) -> bytes:
+    """The benchmark's request, from who has a taximeter key."""
+    return request.replace(b"Bearer sk-bench", b"Bearer " + KEY.encode())
