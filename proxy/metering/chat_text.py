@@ -3,39 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 from proxy.metering.reader import CalledName
+from proxy.metering.shapes import CHOICES, PLAIN_EVENT
 
-
-class _Choices(msgspec.Struct):
-    choices: Any = None
-
-
-class _PlainDelta(msgspec.Struct):
-    """The deltas of nearly all events. `role` is not text."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
-
-
-class _PlainChoice(msgspec.Struct):
-    delta: _PlainDelta | None = None
-
-
-class _PlainEvent(msgspec.Struct):
-    choices: list[_PlainChoice] = []
-
-
-_PLAIN_EVENT = msgspec.json.Decoder(_PlainEvent)
-_CHOICES = msgspec.json.Decoder(_Choices)
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
 text_of_part = strings_of(*_TEXT_MEMBERS, "arguments", "transcript")
 
@@ -46,7 +18,7 @@ def text_of_reply(data: bytes) -> Iterable[str]:
 
 def text_of_event(data: bytes) -> Iterable[str]:
     try:
-        plain = _PLAIN_EVENT.decode(data)
+        plain = PLAIN_EVENT.decode(data)
     except (ValueError, RecursionError):  # more than plain text, or not what is expected
         return _texts(data, "delta")
     deltas = [choice.delta for choice in plain.choices if choice.delta is not None]
@@ -59,7 +31,7 @@ def text_of_event(data: bytes) -> Iterable[str]:
 
 
 def _texts(data: bytes, name: str) -> Iterator[str]:
-    decoded = decode(_CHOICES, data)
+    decoded = decode(CHOICES, data)
     for choice in _list(None if decoded is None else decoded.choices):
         message = choice.get(name) if isinstance(choice, dict) else None
         if isinstance(message, dict):

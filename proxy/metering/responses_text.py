@@ -3,25 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 from proxy.metering.reader import CalledName
+from proxy.metering.shapes import OUTPUT, OUTPUT_EVENT
 
-
-class _Output(msgspec.Struct):
-    output: Any = None
-
-
-class _Event(msgspec.Struct):
-    type: Any = None
-    delta: Any = None
-    item: Any = None
-
-
-_OUTPUT = msgspec.json.Decoder(_Output)
-_EVENT = msgspec.json.Decoder(_Event)
 # Of an item: what a call says, and the lists of parts that have text.
 _STRINGS = ("arguments", "input", "code")
 _PARTS = ("content", "summary")
@@ -32,7 +18,7 @@ text_of_part = strings_of("text", "refusal", "arguments")
 
 
 def text_of_reply(data: bytes) -> Iterator[str]:
-    decoded = decode(_OUTPUT, data)
+    decoded = decode(OUTPUT, data)
     output = None if decoded is None else decoded.output
     for item in output if isinstance(output, list) else ():
         if isinstance(item, dict):
@@ -41,7 +27,7 @@ def text_of_reply(data: bytes) -> Iterator[str]:
 
 def text_of_event(data: bytes) -> Iterable[str]:
     """The text of an event that brings some. What is repeated later (`.done`, `.completed`) is not counted again."""
-    event = decode(_EVENT, data)
+    event = decode(OUTPUT_EVENT, data)
     if event is None or not isinstance(event.type, str):
         return ()
     if event.type.endswith(".delta") and isinstance(event.delta, str) and event.type not in _NO_TEXT:

@@ -5,31 +5,13 @@ Decoding is partial: only what meters becomes an object, the rest stays bytes. /
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
-
-import msgspec
 
 from proxy.metering import chat_text, completion_text
 from proxy.metering.lenient_json import decode, short_name
 from proxy.metering.quantities import chat_usage, embeddings_usage
 from proxy.metering.reader import Reader, Said, SaidUsage
+from proxy.metering.shapes import ANYTHING, REPLY, REPLY_EVENT
 
-
-class _Reply(msgspec.Struct):
-    id: Any = None
-    model: Any = None
-    service_tier: Any = None
-    usage: Any = msgspec.UNSET
-    error: Any = None
-
-
-class _Event(_Reply):
-    choices: msgspec.Raw = msgspec.Raw()
-
-
-_REPLY = msgspec.json.Decoder(_Reply)
-_EVENT = msgspec.json.Decoder(_Event)
-_ANY = msgspec.json.Decoder()
 _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
 
 
@@ -44,7 +26,7 @@ def read_embeddings(data: bytes) -> Said | None:
 
 
 def _read_reply(data: bytes, usage_of: Callable[[object], SaidUsage]) -> Said | None:
-    reply = decode(_REPLY, data)
+    reply = decode(REPLY, data)
     if reply is None:
         return None
     return Said(
@@ -58,7 +40,7 @@ def _read_reply(data: bytes, usage_of: Callable[[object], SaidUsage]) -> Said | 
 
 def read_chat_event(data: bytes) -> Said | None:
     """A chat.completion.chunk, or a chunk of a text_completion."""
-    event = decode(_EVENT, data)
+    event = decode(REPLY_EVENT, data)
     if event is None:
         return None
     choices = bytes(event.choices)
@@ -78,7 +60,7 @@ def read_chat_event(data: bytes) -> Said | None:
 
 
 def _finishes(choices: bytes) -> bool:
-    decoded = decode(_ANY, choices)
+    decoded = decode(ANYTHING, choices)
     return isinstance(decoded, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in decoded)
 
 
