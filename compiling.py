@@ -57,6 +57,8 @@ def build() -> dict[str, Path]:
             extensions = _translated()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 return _built(extensions, pool)
+    except CannotCompile:
+        raise
     except ImportError as error:
         raise CannotCompile(f"mypyc does not run: {error}") from error
     except Exception as error:  # an install must not fail for want of speed

@@ -41,4 +41,4 @@ worker has left in its journal, the supervisor finishes (`server.adoption`).
 
 from proxy import compiled
 
-compiled.choose()
+FORM = compiled.choose()

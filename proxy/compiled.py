@@ -71,8 +71,8 @@ LIBRARY = "taximeter__mypyc"
 _ROOT = Path(__file__).parent.parent
 
 
-def choose() -> None:
-    """Before any of the modules is imported: compiled, or plain Python.
+def choose() -> str:
+    """Before any of the modules is imported: "compiled" or "plain Python", whichever it is to be.
 
     Plain Python it is where nothing is compiled, with TAXIMETER_PURE=1, and in a checkout whose sources have changed
     since: what was edited is what runs.
@@ -81,11 +81,12 @@ def choose() -> None:
     if os.environ.get("TAXIMETER_PURE") != "1" and library.exists():
         edited = _edited_since(library.stat().st_mtime_ns)
         if edited is None:
-            return
+            return "compiled"
         print(f"taximeter: {edited} is newer than its compiled form: plain Python runs", file=sys.stderr)  # noqa: T201
         os.environ["TAXIMETER_PURE"] = "1"  # for the workers; and this line comes once
     for folder in {str((_ROOT / module).parent) for module in MODULES}:
         sys.path_importer_cache[folder] = FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES))
+    return "plain Python"
 
 
 def _edited_since(moment: int) -> str | None:
