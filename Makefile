@@ -2,22 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' proxy/compiled.py)
 
 .PHONY: run demo test test-all lint real fuzz fuzz-http bench bench-peers soak chaos million dashboard imported-rates clean
 
 # In a terminal taximeter gets a process group of its own (set -m): Ctrl-C then reaches it and not make, which would
 # call the clean end an error.
-run: $(VENV)/run
+run: $(VENV)/run $(VENV)/compiled
 	@if [ -t 0 ]; then set -m; $(BIN)/taximeter serve; else exec $(BIN)/taximeter serve; fi
 
-demo: $(VENV)/run
+demo: $(VENV)/run $(VENV)/compiled
 	@exec $(BIN)/taximeter demo
 
-test: $(VENV)/dev
+test: $(VENV)/dev $(VENV)/compiled
 	$(BIN)/python -m pytest -n auto -m "not slow" tests
 
 # All tests, slow ones too. CI runs this.
-test-all: $(VENV)/dev
+test-all: $(VENV)/dev $(VENV)/compiled
 	$(BIN)/python -m pytest -n auto tests
 
 lint: $(VENV)/dev
@@ -44,11 +45,11 @@ fuzz-http: $(VENV)/dev
 
 # The forwarding path beside nginx and others, some 40 minutes on a machine that does nothing else; needs gcc and nginx.
 # ARGS=--quick for two minutes, ARGS='--profile whole' for where the CPU goes.
-bench: $(VENV)/dev
+bench: $(VENV)/dev $(VENV)/compiled
 	@$(BIN)/python -m tests.bench.lane $(ARGS)
 
 # Half an hour of mixed traffic at half capacity: memory, descriptors, and a ledger that adds up. ARGS='--minutes 1'.
-soak: $(VENV)/dev
+soak: $(VENV)/dev $(VENV)/compiled
 	@$(BIN)/python -m tests.bench.lane.soak $(ARGS)
 
 # The other gateways that `make bench` measures where they are (2 GB below ~/.cache/taximeter-bench).
@@ -57,12 +58,12 @@ bench-peers: $(VENV)/dev
 
 # Five minutes of traffic while workers, proxies, store and upstream are killed, stopped and cut; then the books.
 SECONDS ?= 300
-chaos: $(VENV)/dev
+chaos: $(VENV)/dev $(VENV)/compiled
 	$(BIN)/python -m tests.chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.chaos.away
 
 # A million holds and settlements: CPU a request, and the store's memory.
-million: $(VENV)/dev
+million: $(VENV)/dev $(VENV)/compiled
 	$(BIN)/python -m tests.chaos.million
 
 dashboard: $(VENV)/dev
@@ -70,6 +71,7 @@ dashboard: $(VENV)/dev
 
 clean:
 	rm -rf $(VENV) $(VENV)-fuzz dist build
+	find proxy rates taximeter__mypyc.* -name '*.so' -delete 2>/dev/null || true
 
 $(VENV)-fuzz/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-fuzz
@@ -93,3 +95,7 @@ $(VENV)/run: $(VENV)/pip pyproject.toml
 $(VENV)/dev: $(VENV)/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/run
+
+# The hot path compiled by mypyc, a minute, once and for what changes; where it cannot be done, plain Python runs.
+$(VENV)/compiled: $(VENV)/run compiling.py proxy/compiled.py $(COMPILED)
+	@if $(BIN)/python compiling.py; then touch $@; fi

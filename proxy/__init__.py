@@ -41,3 +41,7 @@ The life of a request:
 A supervisor owns the listening socket, the embedded store and the ops port; its workers do the above. What a dead
 worker has left in its journal, the supervisor finishes (`server.adoption`).
 """
+
+from proxy import compiled
+
+FORM = compiled.choose()

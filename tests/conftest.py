@@ -8,12 +8,18 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from proxy import FORM
+
 # Nothing is tested by the clock: a busy machine is no fault of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 NO_SKIP = os.environ.get("TAXIMETER_TEST_NO_SKIP") == "1"
 """Set where all parts are installed (`.ci/run`): there a test that skips proves nothing, so it fails."""
+
+
+def pytest_report_header() -> str:
+    return f"taximeter: {FORM}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+from proxy import FORM
 from proxy.errors import TaximeterError, UsageError
 from rates.errors import CatalogueError, RatesError
 
@@ -94,7 +95,7 @@ def _run(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"taximeter {_version()}")
+    parser.add_argument("--version", action="version", version=f"taximeter {_version()}, {FORM}")
     parser.add_argument("command", metavar="COMMAND", nargs="?", help="one of the commands below")
     try:
         args, _ = parser.parse_known_args(words)

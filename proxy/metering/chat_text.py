@@ -3,39 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 from proxy.metering.reader import CalledName
+from proxy.metering.shapes import CHOICES, PlainChatEvent
 
-
-class _Choices(msgspec.Struct):
-    choices: Any = None
-
-
-class _PlainChoice(msgspec.Struct, gc=False):
-    delta: dict[str, Any] | None = None
-
-
-class _PlainEvent(msgspec.Struct, gc=False):
-    choices: list[_PlainChoice] = []
-    usage: Any = msgspec.UNSET
-    error: Any = None
-
-    def texts(self) -> Sequence[str] | None:
-        if self.error is not None:
-            return None
-        choices = self.choices
-        if len(choices) == 1:
-            delta = choices[0].delta
-            if delta is not None and len(delta) == 1 and isinstance(text := delta.get("content"), str):
-                return (text,)
-        return [text for choice in choices if choice.delta for text in _message_texts(choice.delta)]
-
-
-plain_event = msgspec.json.Decoder(_PlainEvent).decode
-_CHOICES = msgspec.json.Decoder(_Choices)
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
 text_of_part = strings_of(*_TEXT_MEMBERS, "arguments", "transcript")
 
@@ -48,8 +20,20 @@ def text_of_event(data: bytes) -> Iterable[str]:
     return _texts(data, "delta")
 
 
+def plain_texts(event: PlainChatEvent) -> Sequence[str] | None:
+    """What `text_of_event` finds. None: it says more than text, and has to be read."""
+    if event.error is not None:
+        return None
+    choices = event.choices
+    if len(choices) == 1:
+        delta = choices[0].delta
+        if delta is not None and len(delta) == 1 and isinstance(text := delta.get("content"), str):
+            return (text,)
+    return [text for choice in choices if choice.delta for text in _message_texts(choice.delta)]
+
+
 def _texts(data: bytes, name: str) -> Iterator[str]:
-    decoded = decode(_CHOICES, data)
+    decoded = decode(CHOICES, data)
     for choice in _list(None if decoded is None else decoded.choices):
         message = choice.get(name) if isinstance(choice, dict) else None
         if isinstance(message, dict):

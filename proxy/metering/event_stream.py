@@ -26,6 +26,7 @@ class EventStream:
         self._read = reader.read_event
         self._texts_of = reader.text_of_event
         self._decode_plain = reader.plain_event
+        self._plain_texts = reader.plain_texts
         self._hide = hide
         self._cutter = EventCutter()
         self._seen_text = SeenText(interleaved=choices_asked > 1)
@@ -78,7 +79,7 @@ class EventStream:
             event = self._decode_plain(block[start:-2])
         except (ValueError, RecursionError):
             return None
-        usage, texts, shown = event.usage, event.texts(), block
+        usage, texts, shown = event.usage, self._plain_texts(event), block
         if texts is None:
             return None
         if usage is not UNSET:

@@ -6,11 +6,12 @@ Numbers are believed as a whole or not at all: one absurd quantity makes the usa
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from proxy.metering.reader import BAD, SaidUsage
+from proxy.metering.shapes import CacheWrites, ChatUsage, CompletionDetails, PromptDetails
 from rates.usage import MAX_QUANTITY, Usage
 
 
@@ -142,76 +143,47 @@ def _split(
     )
 
 
-_Quantity = Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]
+def usual_chat_usage(usage: ChatUsage) -> SaidUsage:
+    """The same as `chat_usage` finds, where it is written as nearly all write it."""
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is None or completion is None:
+        return None if prompt is completion else BAD
+    into, out = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = 0
+    if into is not None:
+        if into.audio_tokens or into.image_tokens or into.cache_write_tokens or into.cache_write_tokens_details:
+            return _in_detail(usage, prompt, completion)
+        if into.cached_tokens:
+            cached = min(prompt, into.cached_tokens)
+    if out is not None:
+        if out.audio_tokens:
+            return _in_detail(usage, prompt, completion)
+        if out.reasoning_tokens and usage.total_tokens == prompt + completion + out.reasoning_tokens:
+            return _in_detail(usage, prompt, completion)
+    if cached:
+        return Usage(input=prompt - cached, cached_input=cached, output=completion)
+    return Usage(input=prompt, output=completion)
 
 
-class _Kept(msgspec.Struct):
-    ttl_30m_tokens: _Quantity | None = None
-    ttl_12h_tokens: _Quantity | None = None
-
-
-class _Into(msgspec.Struct):
-    cached_tokens: _Quantity | None = None
-    audio_tokens: _Quantity | None = None
-    image_tokens: _Quantity | None = None
-    cache_write_tokens: _Quantity | None = None
-    cache_write_tokens_details: _Kept | None = None
-
-
-class _Out(msgspec.Struct):
-    reasoning_tokens: _Quantity | None = None
-    audio_tokens: _Quantity | None = None
-
-
-class ChatUsage(msgspec.Struct):
-    """`usage` of /chat/completions as nearly all write it. What does not fit in here is read as `chat_usage` does."""
-
-    prompt_tokens: _Quantity | None = None
-    completion_tokens: _Quantity | None = None
-    total_tokens: _Quantity | None = None
-    prompt_tokens_details: _Into | None = None
-    completion_tokens_details: _Out | None = None
-
-    def said(self) -> SaidUsage:
-        """The same as `chat_usage` finds."""
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        if prompt is None or completion is None:
-            return None if prompt is completion else BAD
-        into, out = self.prompt_tokens_details, self.completion_tokens_details
-        cached = 0
-        if into is not None:
-            if into.audio_tokens or into.image_tokens or into.cache_write_tokens or into.cache_write_tokens_details:
-                return self._said_in_detail(prompt, completion)
-            if into.cached_tokens:
-                cached = min(prompt, into.cached_tokens)
-        if out is not None:
-            if out.audio_tokens:
-                return self._said_in_detail(prompt, completion)
-            if out.reasoning_tokens and self.total_tokens == prompt + completion + out.reasoning_tokens:
-                return self._said_in_detail(prompt, completion)
-        if cached:
-            return Usage(input=prompt - cached, cached_input=cached, output=completion)
-        return Usage(input=prompt, output=completion)
-
-    def _said_in_detail(self, prompt: int, completion: int) -> SaidUsage:
-        into, out = self.prompt_tokens_details or _Into(), self.completion_tokens_details or _Out()
-        kept = into.cache_write_tokens_details or _Kept()
-        try:
-            return _split(
-                prompt,
-                completion,
-                self.total_tokens,
-                cached=into.cached_tokens or 0,
-                audio=into.audio_tokens or 0,
-                image=into.image_tokens or 0,
-                written=into.cache_write_tokens or 0,
-                half_hour=kept.ttl_30m_tokens or 0,
-                half_day=kept.ttl_12h_tokens or 0,
-                reasoning=out.reasoning_tokens or 0,
-                audio_output=out.audio_tokens or 0,
-            )
-        except NotBelieved:
-            return BAD
+def _in_detail(usage: ChatUsage, prompt: int, completion: int) -> SaidUsage:
+    into, out = usage.prompt_tokens_details or PromptDetails(), usage.completion_tokens_details or CompletionDetails()
+    kept = into.cache_write_tokens_details or CacheWrites()
+    try:
+        return _split(
+            prompt,
+            completion,
+            usage.total_tokens,
+            cached=into.cached_tokens or 0,
+            audio=into.audio_tokens or 0,
+            image=into.image_tokens or 0,
+            written=into.cache_write_tokens or 0,
+            half_hour=kept.ttl_30m_tokens or 0,
+            half_day=kept.ttl_12h_tokens or 0,
+            reasoning=out.reasoning_tokens or 0,
+            audio_output=out.audio_tokens or 0,
+        )
+    except NotBelieved:
+        return BAD
 
 
 def members(value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -55,11 +55,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 class PlainEvent(Protocol):
     """An event that may say nothing but text, as nearly all of a stream do: decoded once, for both."""
 
-    usage: object
+    usage: Any
     """What it says of usage, of whatever form: UNSET or None is nothing."""
-
-    def texts(self) -> Sequence[str] | None:
-        """What `text_of_event` finds. None: it says more than text, and has to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,8 @@ class Reader:
     """`read_reply` is for a whole reply, `read_event` for the data of an event; None: that is no JSON object.
 
     `text_of_reply` and `text_of_event` give the generated text for an estimate; `text_of_part` finds what it can in a
-    reply that is cut off. `plain_event` raises ValueError or RecursionError for what is not of the usual form.
+    reply that is cut off. `plain_event` raises ValueError or RecursionError for what is not of the usual form;
+    `plain_texts` finds in it what `text_of_event` does; None: it says more than text, and has to be read.
     """
 
     read_reply: Callable[[bytes], Said | None]
@@ -76,3 +74,4 @@ class Reader:
     text_of_event: Callable[[bytes], Iterable[str]]
     text_of_part: Callable[[bytes], Iterable[str]]
     plain_event: Callable[[bytes], PlainEvent]
+    plain_texts: Callable[[Any], Sequence[str] | None]

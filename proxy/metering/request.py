@@ -9,6 +9,7 @@ from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import count_prompt
 from proxy.metering.json_members import BLANKS, Object, scan_object
 from proxy.metering.lenient_json import short_name
+from proxy.metering.shapes import ONE_BY_ONE, OPTIONS, PROMPTS, REQUEST_FIELDS, RequestFields
 from rates.usage import MAX_QUANTITY
 
 _ON = b'{"include_usage":true}'
@@ -29,36 +30,6 @@ class RequestFacts(msgspec.Struct, frozen=True):
     """An estimate, slightly high; see `estimate.count_prompt`."""
     body_is_json: bool = False
     """The body is one JSON object, as far as it was looked at."""
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class _Fields(msgspec.Struct):
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    max_tokens: int | float | None = None
-    max_completion_tokens: int | float | None = None
-    max_output_tokens: int | float | None = None
-    n: int | float | None = None
-    best_of: int | float | None = None
-    service_tier: str | None = None
-
-
-class _Prompts(msgspec.Struct):
-    prompt: list[msgspec.Raw] | str | None = None
-
-
-class _Options(msgspec.Struct):
-    stream_options: msgspec.Raw = msgspec.Raw()
-
-
-_FIELDS = msgspec.json.Decoder(_Fields)
-_PROMPTS = msgspec.json.Decoder(_Prompts)
-_OPTIONS = msgspec.json.Decoder(_Options)
-_ONE_BY_ONE = {field.name.encode(): msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(_Fields)}
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:
@@ -97,7 +68,7 @@ def ask_for_usage(body: bytes) -> bytes | None:
     type that the upstream should see and refuse.
     """
     try:
-        options = bytes(_OPTIONS.decode(body).stream_options)
+        options = bytes(OPTIONS.decode(body).stream_options)
     except (ValueError, RecursionError):
         return None
     if not options:
@@ -110,18 +81,18 @@ def ask_for_usage(body: bytes) -> bytes | None:
     return body[: member.value] + asking + body[member.end :]
 
 
-def _read_fields(body: bytes) -> _Fields | None:
+def _read_fields(body: bytes) -> RequestFields | None:
     try:
-        return _FIELDS.decode(body)
+        return REQUEST_FIELDS.decode(body)
     except (ValueError, RecursionError):  # a wrong type, or not what this decoder takes for JSON
         pass
     scanned = scan_object(body)
     return None if scanned is None else _read_one_by_one(body, scanned)
 
 
-def _read_one_by_one(body: bytes, scanned: Object) -> _Fields:
-    fields = _Fields()
-    for key, decoder in _ONE_BY_ONE.items():
+def _read_one_by_one(body: bytes, scanned: Object) -> RequestFields:
+    fields = RequestFields()
+    for key, decoder in ONE_BY_ONE.items():
         member = scanned.last(key)
         if member is not None:
             try:
@@ -134,7 +105,7 @@ def _read_one_by_one(body: bytes, scanned: Object) -> _Fields:
 def _prompts(body: bytes) -> int:
     """How many prompts a text completion has: a list of texts, or of lists of tokens; anything else is one."""
     try:
-        prompt = _PROMPTS.decode(body).prompt
+        prompt = PROMPTS.decode(body).prompt
     except (ValueError, RecursionError):
         return 1
     several = isinstance(prompt, list) and prompt and bytes(prompt[0]).startswith((b'"', b"["))

@@ -13,32 +13,9 @@ from msgspec.structs import replace
 from proxy.metering.lenient_json import decode, short_name
 from proxy.metering.quantities import NotBelieved, members, part, responses_usage
 from proxy.metering.reader import BAD, Reader, Said
-from proxy.metering.responses_text import plain_event, text_of_event, text_of_part, text_of_reply
+from proxy.metering.responses_text import plain_texts, text_of_event, text_of_part, text_of_reply
+from proxy.metering.shapes import ANYTHING, PLAIN_OUTPUT_EVENT, RESPONSE, RESPONSE_EVENT, Response
 from rates.usage import Usage
-
-
-class _Response(msgspec.Struct):
-    id: Any = None
-    model: Any = None
-    service_tier: Any = None
-    status: Any = None
-    background: Any = None
-    usage: Any = msgspec.UNSET
-    tool_usage: Any = None
-    error: Any = None
-    output: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-
-
-class _Event(msgspec.Struct):
-    type: Any = None
-    response: msgspec.Raw = msgspec.Raw()
-    error: Any = None
-
-
-_RESPONSE = msgspec.json.Decoder(_Response)
-_EVENT = msgspec.json.Decoder(_Event)
-_ANY = msgspec.json.Decoder()
 
 _UNFINISHED = ("queued", "in_progress")
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -49,16 +26,16 @@ _NOTHING = Said(model=None, upstream_id=None, service_tier=None, usage=None, err
 
 def read_response(data: bytes) -> Said | None:
     """A response in one piece. One that is not finished was accepted with `background`: its usage comes later."""
-    response = decode(_RESPONSE, data)
+    response = decode(RESPONSE, data)
     return None if response is None else _said(response, unfinished=response.status in _UNFINISHED)
 
 
 def read_response_event(data: bytes) -> Said | None:
     """An event of a stream. One without a response says nothing, but for an error."""
-    event = decode(_EVENT, data)
+    event = decode(RESPONSE_EVENT, data)
     if event is None:
         return None
-    response = decode(_RESPONSE, bytes(event.response)) if event.response else None
+    response = decode(RESPONSE, bytes(event.response)) if event.response else None
     if response is None:
         failed = event.type == "error" or event.error is not None
         return msgspec.structs.replace(_NOTHING, error=True) if failed else _NOTHING
@@ -68,7 +45,7 @@ def read_response_event(data: bytes) -> Said | None:
     return msgspec.structs.replace(said, ends=ends)
 
 
-def _said(response: _Response, *, unfinished: bool) -> Said:
+def _said(response: Response, *, unfinished: bool) -> Said:
     usage, unclear = responses_usage(response.usage), False
     if isinstance(usage, Usage):
         try:
@@ -88,7 +65,7 @@ def _said(response: _Response, *, unfinished: bool) -> Said:
     )
 
 
-def _with_tools(usage: Usage, response: _Response) -> tuple[Usage, bool]:
+def _with_tools(usage: Usage, response: Response) -> tuple[Usage, bool]:
     """The usage with the calls of hosted tools; and whether nobody says of what kind its searches are.
 
     An unclear search counts as a preview search: those are never cheaper.
@@ -142,8 +119,16 @@ def _objects(raw: msgspec.Raw) -> list[dict[str, Any]]:
     data = bytes(raw)
     if not any(word in data for word in (b"web_search", b"file_search", b"image_generation", b"\\u00")):
         return []
-    decoded = decode(_ANY, data)
+    decoded = decode(ANYTHING, data)
     return [item for item in decoded if isinstance(item, dict)] if isinstance(decoded, list) else []
 
 
-RESPONSES = Reader(read_response, read_response_event, text_of_reply, text_of_event, text_of_part, plain_event)
+RESPONSES = Reader(
+    read_response,
+    read_response_event,
+    text_of_reply,
+    text_of_event,
+    text_of_part,
+    PLAIN_OUTPUT_EVENT.decode,
+    plain_texts,
+)

@@ -3,41 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 from proxy.metering.reader import CalledName
+from proxy.metering.shapes import OUTPUT, OUTPUT_EVENT, PlainOutputEvent
 
-
-class _Output(msgspec.Struct):
-    output: Any = None
-
-
-class _Event(msgspec.Struct):
-    type: Any = None
-    delta: Any = None
-    item: Any = None
-
-
-class _PlainEvent(msgspec.Struct, gc=False):
-    """Usage stands in the response that an event carries."""
-
-    usage: Any = msgspec.field(name="response", default=msgspec.UNSET)
-    type: str = ""
-    delta: str | None = None
-    error: Any = None
-
-    def texts(self) -> Sequence[str] | None:
-        kind, delta = self.type, self.delta
-        if self.error is not None or kind in _TOLD_OTHERWISE:
-            return None
-        return (delta,) if delta is not None and kind.endswith(".delta") and kind not in _NO_TEXT else ()
-
-
-plain_event = msgspec.json.Decoder(_PlainEvent).decode
-_OUTPUT = msgspec.json.Decoder(_Output)
-_EVENT = msgspec.json.Decoder(_Event)
 # Of an item: what a call says, and the lists of parts that have text.
 _STRINGS = ("arguments", "input", "code")
 _PARTS = ("content", "summary")
@@ -49,7 +19,7 @@ text_of_part = strings_of("text", "refusal", "arguments")
 
 
 def text_of_reply(data: bytes) -> Iterator[str]:
-    decoded = decode(_OUTPUT, data)
+    decoded = decode(OUTPUT, data)
     output = None if decoded is None else decoded.output
     for item in output if isinstance(output, list) else ():
         if isinstance(item, dict):
@@ -58,7 +28,7 @@ def text_of_reply(data: bytes) -> Iterator[str]:
 
 def text_of_event(data: bytes) -> Iterable[str]:
     """The text of an event that brings some. What is repeated later (`.done`, `.completed`) is not counted again."""
-    event = decode(_EVENT, data)
+    event = decode(OUTPUT_EVENT, data)
     if event is None or not isinstance(event.type, str):
         return ()
     if event.type.endswith(".delta") and isinstance(event.delta, str) and event.type not in _NO_TEXT:
@@ -67,6 +37,14 @@ def text_of_event(data: bytes) -> Iterable[str]:
         name = event.item.get("name")
         return (CalledName(name),) if event.item.get("type") in _CALLS and isinstance(name, str) else ()
     return ()
+
+
+def plain_texts(event: PlainOutputEvent) -> Sequence[str] | None:
+    """What `text_of_event` finds. None: it says more than text, and has to be read."""
+    kind, delta = event.type, event.delta
+    if event.error is not None or kind in _TOLD_OTHERWISE:
+        return None
+    return (delta,) if delta is not None and kind.endswith(".delta") and kind not in _NO_TEXT else ()
 
 
 def _texts_of(item: dict[str, Any]) -> Iterator[str]:

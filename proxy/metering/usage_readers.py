@@ -5,50 +5,20 @@ Decoding is partial: only what meters becomes an object, the rest stays bytes. /
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
-
-import msgspec
 
 from proxy.metering import chat_text, completion_text
-from proxy.metering.lenient_json import LONGEST_NAME, decode, short_name
-from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage
+from proxy.metering.lenient_json import decode, short_name
+from proxy.metering.quantities import chat_usage, embeddings_usage, usual_chat_usage
 from proxy.metering.reader import PlainEvent, Reader, Said, SaidUsage
+from proxy.metering.shapes import ANYTHING, CHAT_REPLY, PLAIN_CHAT_EVENT, PLAIN_COMPLETION_EVENT, REPLY, REPLY_EVENT
 
-
-class _Reply(msgspec.Struct):
-    id: Any = None
-    model: Any = None
-    service_tier: Any = None
-    usage: Any = msgspec.UNSET
-    error: Any = None
-
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
-
-
-class _ChatReply(msgspec.Struct):
-    id: _Name | None = None
-    model: _Name | None = None
-    service_tier: _Name | None = None
-    usage: ChatUsage | None = None
-    error: Any = None
-
-
-class _Event(_Reply):
-    choices: msgspec.Raw = msgspec.Raw()
-
-
-_CHAT_REPLY = msgspec.json.Decoder(_ChatReply)
-_REPLY = msgspec.json.Decoder(_Reply)
-_EVENT = msgspec.json.Decoder(_Event)
-_ANY = msgspec.json.Decoder()
 _EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
 
 
 def read_chat_reply(data: bytes) -> Said | None:
     """A chat.completion or a text_completion. As nearly all write them, they are decoded in one go."""
     try:
-        reply = _CHAT_REPLY.decode(data)
+        reply = CHAT_REPLY.decode(data)
     except (ValueError, RecursionError):
         return _read_reply(data, chat_usage)
     usage = reply.usage
@@ -56,7 +26,7 @@ def read_chat_reply(data: bytes) -> Said | None:
         model=reply.model,
         upstream_id=reply.id,
         service_tier=reply.service_tier,
-        usage=None if usage is None else usage.said(),
+        usage=None if usage is None else usual_chat_usage(usage),
         error=reply.error is not None,
     )
 
@@ -67,7 +37,7 @@ def read_embeddings(data: bytes) -> Said | None:
 
 
 def _read_reply(data: bytes, usage_of: Callable[[object], SaidUsage]) -> Said | None:
-    reply = decode(_REPLY, data)
+    reply = decode(REPLY, data)
     if reply is None:
         return None
     return Said(
@@ -81,7 +51,7 @@ def _read_reply(data: bytes, usage_of: Callable[[object], SaidUsage]) -> Said | 
 
 def read_chat_event(data: bytes) -> Said | None:
     """A chat.completion.chunk, or a chunk of a text_completion."""
-    event = decode(_EVENT, data)
+    event = decode(REPLY_EVENT, data)
     if event is None:
         return None
     choices = bytes(event.choices)
@@ -101,7 +71,7 @@ def read_chat_event(data: bytes) -> Said | None:
 
 
 def _finishes(choices: bytes) -> bool:
-    decoded = decode(_ANY, choices)
+    decoded = decode(ANYTHING, choices)
     return isinstance(decoded, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in decoded)
 
 
@@ -113,13 +83,18 @@ def _never_plain(_: bytes) -> PlainEvent:
     raise ValueError("embeddings come whole")
 
 
+def _nothing_plain(_: object) -> None:
+    """There is no event."""
+
+
 CHAT = Reader(
     read_chat_reply,
     read_chat_event,
     chat_text.text_of_reply,
     chat_text.text_of_event,
     chat_text.text_of_part,
-    chat_text.plain_event,
+    PLAIN_CHAT_EVENT.decode,
+    chat_text.plain_texts,
 )
 COMPLETIONS = Reader(
     read_chat_reply,
@@ -127,6 +102,7 @@ COMPLETIONS = Reader(
     completion_text.texts,
     completion_text.texts,
     completion_text.text_of_part,
-    completion_text.plain_event,
+    PLAIN_COMPLETION_EVENT.decode,
+    completion_text.plain_texts,
 )
-EMBEDDINGS = Reader(read_embeddings, read_embeddings, _no_text, _no_text, _no_text, _never_plain)
+EMBEDDINGS = Reader(read_embeddings, read_embeddings, _no_text, _no_text, _no_text, _never_plain, _nothing_plain)

@@ -6,6 +6,7 @@ than the calls. Everything else about a connection (dialing, TLS, logging in, cl
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from hiredis import Reader
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
@@ -14,8 +15,10 @@ from proxy.errors import StoreAway, StoreError
 from proxy.store.wire import Wire
 
 
-class Channel(asyncio.Protocol):
-    """Takes the wire over until `detach`. Its owner sees to it that a call has been answered before the next.
+class Channel:
+    """An asyncio.Protocol in all but name, which takes the wire over until `detach`.
+
+    Its owner sees to it that a call has been answered before the next.
 
     `on_answer` is called with each answer (bytes, integers, lists, None; a StoreError where the server says one), and
     `on_lost` once, when there will be none any more. Neither is called after `detach`, nor within `send`.
@@ -31,7 +34,7 @@ class Channel(asyncio.Protocol):
         self._is_attached = True
         self._awaits = False
         self._reader = Reader(protocolError=InvalidResponse, replyError=ResponseError)
-        self._transport, self._before = wire.hand_over(self)
+        self._transport, self._before = wire.hand_over(cast("asyncio.Protocol", self))
 
     def send(self, command: bytes) -> None:
         self._awaits = True
@@ -57,6 +60,15 @@ class Channel(asyncio.Protocol):
             return
         self._awaits = False
         self._on_answer(self._wire.failure(answer) if isinstance(answer, ResponseError) else answer)
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself
+
+    def pause_writing(self) -> None:
+        """There is one call at a time: nothing more is written before its answer."""
+
+    def resume_writing(self) -> None:
+        """Nobody waits for it."""
 
     def connection_lost(self, error: Exception | None) -> None:
         self._before.connection_lost(error)  # who closes the wire waits for that

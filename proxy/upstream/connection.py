@@ -109,7 +109,7 @@ class Connection:
             self._unsent = memoryview(body)
             self._send_unsent()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if not self._tunnels:
             self.deadline = self._loop.time() + self._home.silence_seconds
         self._transport.write(data)
@@ -282,7 +282,7 @@ class Connection:
 
     def _send_unsent(self) -> None:
         while self._unsent is not None and not self._is_full:
-            self.write(self._unsent[:PIECE])  # type: ignore[arg-type]  # any buffer will do
+            self.write(self._unsent[:PIECE])
             self._unsent = self._unsent[PIECE:] or None
 
     def _fail(self, what: str, *, slow: bool = False) -> None:

@@ -67,7 +67,7 @@ def as_plain(reader: Reader, data: bytes) -> tuple[list[str], bool] | None:
         event = reader.plain_event(data)
     except (ValueError, RecursionError):
         return None
-    texts = event.texts()
+    texts = reader.plain_texts(event)
     plain = texts is not None and (event.usage is None or event.usage is msgspec.UNSET)
     return (list(texts or ()), event.usage is None) if plain else None
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.metering import usage_readers
-from proxy.metering.quantities import ChatUsage, chat_usage, embeddings_usage, responses_usage
+from proxy.metering.quantities import chat_usage, embeddings_usage, responses_usage, usual_chat_usage
 from proxy.metering.reader import BAD
+from proxy.metering.shapes import ChatUsage
 from proxy.metering.usage_readers import CHAT, read_chat_reply
 from rates.usage import MAX_QUANTITY, Usage
 
@@ -184,7 +185,7 @@ def test_usage_that_fits_is_split_as_any_usage(usage: Any) -> None:
         quick = msgspec.convert(usage, ChatUsage | None)
     except msgspec.ValidationError:
         return
-    assert (None if quick is None else quick.said()) == chat_usage(usage)
+    assert (None if quick is None else usual_chat_usage(quick)) == chat_usage(usage)
 
 
 @pytest.mark.parametrize(
