@@ -44,7 +44,7 @@ class Journal(Appending):
         self._counted = counted
         self._new_in = list(new_in)
 
-        self._syncing: ThreadPoolExecutor | None = None
+        self._disk: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: asyncio.Future[JournalFailed | None] | None = None  # the sync that runs
         self._next: asyncio.Future[JournalFailed | None] | None = None  # the one after it, if somebody wants it
@@ -125,8 +125,8 @@ class Journal(Appending):
             return self._next
         waiter = self._under_way = self._next or loop.create_future()
         self._next = None
-        if self._syncing is None:
-            self._syncing = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        if self._disk is None:
+            self._disk = ThreadPoolExecutor(1, thread_name_prefix="journal")
         left, new_in, going = self._left, self._new_in, self._going
         self._left, self._new_in, self._going = [], [], []
         target = self._target = self._appended
@@ -144,7 +144,7 @@ class Journal(Appending):
             if self._next is not None and not self._is_closed:
                 self._sync()
 
-        work = loop.run_in_executor(self._syncing, _to_disk, [*left, self._segment], new_in, left, going)
+        work = loop.run_in_executor(self._disk, _to_disk, [*left, self._segment], new_in, left, going)
         work.add_done_callback(ended)
         return waiter
 
@@ -165,8 +165,8 @@ class Journal(Appending):
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._syncing is not None:
-            self._syncing.shutdown()
+        if self._disk is not None:
+            self._disk.shutdown()
         left = [*self._left, self._segment]
         try:
             _to_disk([] if remove else left, [] if remove else self._new_in, left, self._going)

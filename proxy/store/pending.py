@@ -119,7 +119,7 @@ class Pending:
         for operation, answer in zip(batch, answers, strict=True):
             if not isinstance(operation, Numbered):
                 operation.read(answer)
-                if isinstance(operation, Hold | Check) and operation.waiter is not None:
+                if isinstance(operation, Asked) and operation.waiter is not None:
                     asked.append(operation)
             elif isinstance(answer, int):
                 self._count(operation, answer)
@@ -157,7 +157,7 @@ class Pending:
             self._under_way = []
             self._alone = max(0, self._alone - 1)
             operation.read(why.encode())
-            if isinstance(operation, Hold | Check) and operation.waiter is not None:
+            if isinstance(operation, Asked) and operation.waiter is not None:
                 self._tell([operation])
         return True
 
@@ -268,7 +268,9 @@ class Pending:
 
     def _count(self, record: Numbered, answer: int) -> None:
         record.read(answer)
-        self.counted = max(self.counted, _number(record))
+        number = record.number
+        assert number is not None  # it was journalled
+        self.counted = max(self.counted, number)
         self.charges -= 1
         self._applied.append(record)
 
