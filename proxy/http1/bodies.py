@@ -16,7 +16,6 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?
 # By the bytes of a chunk with all that frames it: its size line in the usual form, and where its payload stands.
 # Filled as they occur.
 _WHOLE: dict[int, tuple[bytes, slice]] = {}
-_NONE = b"\n", slice(0)
 _PAYLOADS = [slice(digits + 2, -2) for digits in range(4)]
 # In a trailer these would change how the message is read, for who heeds them: refused.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer", b"upgrade"})
@@ -117,10 +116,12 @@ class Chunked(Body):
 
     def feed(self, data: bytes) -> bytes:
         if self._is_between:  # by far the most of a stream: one chunk, whole
-            line, payload = _WHOLE.get(len(data)) or _whole(len(data))
-            if data.startswith(line) and data[-1] == 10 and data[-2] == 13:
-                self.verbatim = True
-                return data[payload]
+            whole = _WHOLE.get(len(data)) or _whole(len(data))
+            if whole is not None:
+                line, payload = whole
+                if data.startswith(line) and data[-1] == 10 and data[-2] == 13:
+                    self.verbatim = True
+                    return data[payload]
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
@@ -209,18 +210,17 @@ class Chunked(Body):
         self.rest = data[end + 4 :]
 
 
-def _whole(size: int) -> tuple[bytes, slice]:
-    """See _WHOLE. A line that no chunk starts with, where none has this size, or the size is not looked up."""
+def _whole(size: int) -> tuple[bytes, slice] | None:
+    """See _WHOLE. None where no chunk has that size, or the size is not looked up."""
     if size > _MAX_WHOLE:
-        return _NONE
-    found = _NONE
+        return None
     for digits in range(1, 4):
         length = size - digits - 4
         line = b"%x\r\n" % length
         if length > 0 and len(line) == digits + 2:
-            found = line, _PAYLOADS[digits]
-    _WHOLE[size] = found
-    return found
+            found = _WHOLE[size] = line, _PAYLOADS[digits]
+            return found
+    return None
 
 
 def chunk(payload: bytes) -> bytes:

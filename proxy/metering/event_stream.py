@@ -7,7 +7,7 @@ from proxy.metering.estimate import CountTexts
 from proxy.metering.hiding import cut_last_member, without_event, without_null_usage
 from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
-from proxy.metering.sse import EventCutter, Kind, data_of, is_one_line
+from proxy.metering.sse import MAX_EVENT, EventCutter, Kind, data_of, is_one_line
 
 _DONE = b"[DONE]"
 
@@ -72,8 +72,9 @@ class EventStream:
             start = block.find(10) + 7
             if not block.startswith(b"data: ", start - 6):
                 return None
+        size = len(block)
         # One line of data, and a blank one.
-        if block.find(10, start) != len(block) - 2 or block[-1] != 10 or 13 in block:
+        if block.find(10, start) != size - 2 or block[-1] != 10 or 13 in block or size > MAX_EVENT:
             return None
         try:
             event = self._decode_plain(block[start:-2])
@@ -91,7 +92,7 @@ class EventStream:
                     return None
                 shown = cut
         if texts:
-            self._seen_text.add(texts, len(block))
+            self._seen_text.add(texts, size)
         return shown
 
     def _event(self, block: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 A connection serves one attempt at a time and is given back when request and answer are whole. Bytes that nobody asked
 for (after the end of an answer, or before a request) make it unusable: the next request must never get them.
+
+Above 300 lines because it is one state machine: whatever changes a connection stands in this file.
 """
 
 import asyncio

@@ -157,6 +157,22 @@ async def test_silence_before_and_in_an_answer() -> None:
             assert words in str(heard.error)
 
 
+async def test_pieces_that_come_put_the_deadline_off() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_one(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(15):
+            writer.write(b"1\r\na\r\n")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(30)
+
+    async with serving(serve, silence=0.5) as (_, upstream):
+        heard = await ask(upstream)
+        assert heard.body == b"a" * 15
+        assert isinstance(heard.error, UpstreamTooSlow)
+        assert "went silent" in str(heard.error)
+
+
 async def test_who_can_take_no_more_holds_the_upstream_back() -> None:
     written = 0
 
