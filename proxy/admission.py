@@ -174,21 +174,25 @@ class Admission:
 
         Refused, it may be near a limit only: its prompt is counted, and the store is asked a second time.
         """
-        try:
-            if isinstance(answer, StoreAway):
-                raise answer
-            refusal: Refusal | None = answer
+        away: StoreAway | None = None
+        refusal: Refusal | None = None
+        if isinstance(answer, StoreAway):
+            away = answer
+        else:
+            refusal = answer
             if admitted.plan is not None and admitted.plan.is_priced:
                 admitted = await _counted(admitted, admitted.plan, facts, answer, count)
                 assert admitted.held is not None
-                refusal = await self._store.hold(admitted.held, admitted.accounts)
-        except StoreAway as away:
+                try:
+                    refusal = await self._store.hold(admitted.held, admitted.accounts)
+                except StoreAway as error:
+                    away = error
+        if away is not None:
             deny_if_strict(admitted.accounts, away)
             assert admitted.held is not None
             self._store.hold_later(admitted.held, admitted.accounts)
-        else:
-            if refusal is not None:
-                raise deny(refusal)
+        elif refusal is not None:
+            raise deny(refusal)
         return admitted
 
     async def admit_unmetered(
