@@ -42,6 +42,8 @@ class Admitted(msgspec.Struct, frozen=True):
     """What the journal and the store keep of it; None: it is not metered."""
     plan: Plan | None = None
     """Of requests like it; None: nothing was worked out before."""
+    at_text: str = ""
+    """Its start as entries carry it; empty: nobody wrote it yet."""
     waits: bool = False
     """A budget may refuse it: it passes when the store has said so, or is away."""
 
@@ -160,12 +162,12 @@ class Admission:
         asked = facts.model
         served = self._learned.served_for(asked) if asked is not None else None
         plan = rules.plan(owner, asked, facts.service_tier, endpoint, served, at)
-        held = plan.opened(entry_id, utc_text(at), facts, facts.prompt_tokens, kept_id(client_request_id))
-        accounts = plan.accounts
-        if plan.refusing is not None:
-            return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)
-        self._store.hold_later(held, accounts)
-        return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan)
+        began, accounts = utc_text(at), plan.accounts
+        held = plan.opened(entry_id, began, facts, facts.prompt_tokens, kept_id(client_request_id))
+        waits = plan.refusing is not None
+        if not waits:
+            self._store.hold_later(held, accounts)
+        return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, began, waits)
 
     async def decide(
         self, admitted: Admitted, facts: RequestFacts, answer: Refusal | StoreAway, count: CountPrompt | None

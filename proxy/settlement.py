@@ -75,7 +75,7 @@ class Settlement:
             else:
                 line = terms.form.line(
                     admitted.entry_id,
-                    utc_text(admitted.at),
+                    admitted.at_text or utc_text(admitted.at),
                     usage,
                     priced.nanos,
                     assumed=reading.encoding_assumed or terms.assumed or priced.assumed,
