@@ -91,7 +91,7 @@ class Tally:
     def __init__(self, child: Counter | Gauge, turn: Turn) -> None:
         self._place = place_of(child)
         self._turn = turn
-        self._amount: float = 0
+        self._amount: float = 0.0
         self._is_due = False
 
     def add(self, amount: float) -> None:
@@ -101,7 +101,7 @@ class Tally:
             self._turn.owe(self)
 
     def pay(self) -> None:
-        amount, self._amount, self._is_due = self._amount, 0, False
+        amount, self._amount, self._is_due = self._amount, 0.0, False
         if amount:
             self._place.add(amount)
 
