@@ -8,7 +8,7 @@ The floors, from the street to the cellar (imports go down only; a test holds th
     upstream       pooling and sending
     background     what is accepted now and charged when its end is seen
     settlement     reading → charge → entry → store and metrics        admission   may it pass, for how much; denials
-    plans          what is worked out once for requests that are alike
+    plans, terms   what is worked out once for requests that are alike: before they are sent, and when they have ended
     store          Redis: one ordered connection, one script, the embedded Valkey
     journal        a worker's own durable log of what it opened and finished
     metrics        every metric      budgets  Budget, Period, matching      ledger  LedgerEntry, day sums

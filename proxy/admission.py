@@ -42,6 +42,8 @@ class Admitted(msgspec.Struct, frozen=True):
     """What the journal and the store keep of it; None: it is not metered."""
     plan: Plan | None = None
     """Of requests like it; None: nothing was worked out before."""
+    at_text: str = ""
+    """Its start as entries carry it; empty: nobody wrote it yet."""
     waits: bool = False
     """A budget may refuse it: it passes when the store has said so, or is away."""
 
@@ -70,42 +72,36 @@ class Learned:
 
 
 class _Chance:
-    """Random hex digits, fetched many at a time: a call of the system for each entry would cost more than the rest.
+    """The random parts of entry ids, made many at a time: a call of the system for each would cost more than the rest.
 
-    A child process throws away what its parent had: no digit is used twice.
+    A child process throws away what its parent had: none is used twice.
     """
 
-    __slots__ = ("_digits", "_position")
+    __slots__ = ("_tails",)
 
     def __init__(self) -> None:
-        self.forget()
-        os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        self._digits = ""
-        self._position = 0
+        self._tails: list[str] = []
+        os.register_at_fork(after_in_child=self._tails.clear)
 
     def take(self) -> str:
-        """19 of them."""
-        start = self._position
-        if start + _CHANCE_DIGITS > len(self._digits):
-            self._digits, start = os.urandom(_CHANCE_BYTES).hex(), 0
-        self._position = start + _CHANCE_DIGITS
-        return self._digits[start : start + _CHANCE_DIGITS]
+        """The version, the variant and 74 random bits, as an id has them."""
+        if not self._tails:
+            digits = os.urandom(10 * _AT_A_TIME).hex()
+            for at in range(0, 20 * _AT_A_TIME, 20):
+                rest = f"{_VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}"
+                self._tails.append(f"-7{digits[at : at + 3]}-{rest}")
+        return self._tails.pop()
 
 
-_CHANCE_DIGITS = 19
-_CHANCE_BYTES = 19 * 64  # enough for 128 ids
+_AT_A_TIME = 64
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
 _chance = _Chance()
 
 
 def mint_entry_id(at: datetime) -> str:
     """A UUIDv7: sorts by time, and says nothing else."""
-    millis, chance = f"{int(at.timestamp() * 1000):012x}", _chance.take()
-    return f"{millis[:8]}-{millis[8:12]}-7{chance[:3]}-{_VARIANTS[chance[3]]}{chance[4:7]}-{chance[7:19]}"
-
-
-_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
+    millis = f"{int(at.timestamp() * 1000):012x}"
+    return f"{millis[:8]}-{millis[8:]}{_chance.take()}"
 
 
 class Admission:
@@ -166,12 +162,12 @@ class Admission:
         asked = facts.model
         served = self._learned.served_for(asked) if asked is not None else None
         plan = rules.plan(owner, asked, facts.service_tier, endpoint, served, at)
-        held = plan.opened(entry_id, utc_text(at), facts, facts.prompt_tokens, kept_id(client_request_id))
-        accounts = plan.accounts
-        if plan.refusing is not None:
-            return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, True)
-        self._store.hold_later(held, accounts)
-        return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan)
+        began, accounts = utc_text(at), plan.accounts
+        held = plan.opened(entry_id, began, facts, facts.prompt_tokens, kept_id(client_request_id))
+        waits = plan.refusing is not None
+        if not waits:
+            self._store.hold_later(held, accounts)
+        return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, began, waits)
 
     def ask(self, admitted: Admitted, waiter: Waiter) -> StoreAway | None:
         """Ask the store for a request that waits. What it says is for `decide`, unless it just holds.
@@ -192,21 +188,25 @@ class Admission:
 
         Refused, it may be near a limit only: its prompt is counted, and the store is asked a second time.
         """
-        try:
-            if isinstance(answer, StoreAway):
-                raise answer
-            refusal: Refusal | None = answer
+        away: StoreAway | None = None
+        refusal: Refusal | None = None
+        if isinstance(answer, StoreAway):
+            away = answer
+        else:
+            refusal = answer
             if admitted.plan is not None and admitted.plan.is_priced:
                 admitted = await _counted(admitted, admitted.plan, facts, answer, count)
                 assert admitted.held is not None
-                refusal = await self._store.hold(admitted.held, admitted.accounts)
-        except StoreAway as away:
+                try:
+                    refusal = await self._store.hold(admitted.held, admitted.accounts)
+                except StoreAway as error:
+                    away = error
+        if away is not None:
             deny_if_strict(admitted.accounts, away)
             assert admitted.held is not None
             self._store.hold_later(admitted.held, admitted.accounts)
-        else:
-            if refusal is not None:
-                raise deny(refusal)
+        elif refusal is not None:
+            raise deny(refusal)
         return admitted
 
     async def admit_unmetered(

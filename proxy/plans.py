@@ -88,7 +88,7 @@ class Plan:
     """What admission knows of like requests. `terms` is where settlement keeps what it knows of their endings."""
 
     __slots__ = (
-        "_assumed", "_default_output", "_form", "_prices", "_sizes", "accounts", "end", "refusing", "start", "terms",
+        "_assumed", "_form", "_prices", "_sizes", "accounts", "end", "refusing", "start", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -128,8 +128,7 @@ class Plan:
         """The first account that refuses; None: nobody needs to wait."""
         self.terms: dict[object, object] = {}
         self._assumed = found is not None and found.assumed
-        self._default_output = rules.config.default_output_tokens
-        self._sizes = HoldSizes(card)
+        self._sizes = HoldSizes(card, rules.config.default_output_tokens)
         self._prices: Prices | None = prices_of(card) if card is not None else None
         self._form = OpenedForm(
             owner=owner.name,
@@ -150,13 +149,13 @@ class Plan:
     def nanos(self, facts: RequestFacts, prompt_tokens: int) -> int:
         """The hold of a request that is priced, with a prompt of so many tokens."""
         assert self._prices is not None
-        return self._prices.of(self._quantities(facts, prompt_tokens)).nanos
+        return self._prices.of(self._sizes.quantities(prompt_tokens, facts.max_output_tokens, facts.n)).nanos
 
     def opened(
         self, entry_id: str, at: str, facts: RequestFacts, prompt_tokens: int, client_request_id: str | None
     ) -> OpenedText:
         """What is known of a request with a prompt of so many tokens: its hold is the most that it allows."""
-        quantities = self._quantities(facts, prompt_tokens)
+        quantities = self._sizes.quantities(prompt_tokens, facts.max_output_tokens, facts.n)
         prices = self._prices
         if prices is None:
             return self._form.opened(
@@ -172,9 +171,6 @@ class Plan:
             long_context=priced.long_context,
             client_request_id=client_request_id,
         )
-
-    def _quantities(self, facts: RequestFacts, prompt_tokens: int) -> dict[str, int]:
-        return self._sizes.allowed(prompt_tokens, facts.max_output_tokens, facts.n, self._default_output)
 
 
 def _card_for_hold(rules: Rules, name: ModelName | None, tier: str | None, at: datetime, span: Span) -> Found:

@@ -2,83 +2,21 @@
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime, time
-from typing import Literal
 
 import msgspec
 
 from proxy.admission import Admitted, Learned
 from proxy.budgets import Account
-from proxy.ledger import LedgerEntry, LineForm, LineText, Moved, Parked, Status, kept_id, utc_text
+from proxy.ledger import LedgerEntry, LineText, Moved, Parked, Status, kept_id, utc_text
 from proxy.metering import Reading
 from proxy.metrics import CLIENT_GONE, Labels, Metrics
-from proxy.plans import Rules, Span
+from proxy.plans import Rules
 from proxy.store import Store
-from rates import Found, ModelName, NotPriced, Prices, parse_model_name, prices_of
+from proxy.terms import Terms, served_id, terms_of
+from rates import NotPriced, Prices, parse_model_name
 from rates.usage import Usage
 
-CountedAs = Literal["reported", "estimated", "presumed"]
-_COUNTED_AS: dict[str, CountedAs] = {"reported": "reported", "estimated": "estimated", "presumed": "presumed"}
-_TERMS_KEPT = 16  # of each plan: like requests end in few ways
-
-
-class Terms:
-    """How attempts of like requests that end alike are charged. Good for `[start, end)`; priced where it has a form."""
-
-    __slots__ = (
-        "accounts", "assumed", "baseline", "baseline_prices", "counted_as", "end", "form", "is_kept", "labels",
-        "metrics", "name", "prices", "reason", "served", "start",
-    )  # fmt: skip
-
-    def __init__(self, metrics: Metrics, admitted: Admitted, endpoint: str, reading: Reading) -> None:
-        rules, at = admitted.rules, admitted.at
-        span = Span()
-        self.metrics = metrics
-        """Whose labels these are."""
-        self.served = served_id(rules, admitted.asked_model, reading.model)
-        name = self.name = parse_model_name(self.served) if self.served else None
-        self.reason = reading.reason
-        found: Found | None = None
-        self.counted_as = _COUNTED_AS.get(reading.status)
-        if self.counted_as is not None:
-            try:
-                found = _find(rules, name, reading.service_tier, at, span)
-            except NotPriced as unpriced:
-                self.reason = str(unpriced)
-        self.accounts = _charged(admitted, self.served, reading.model, name)
-        span.within_periods(self.accounts)
-        # A served answer vouches for a fine-tune's id; a card vouches for a base model's.
-        known = found is not None and (not found.card.fine_tuned or reading.model is not None)
-        self.labels = metrics.labels(admitted.owner.name, name, known=known)
-        self.form: LineForm | None = None
-        self.prices: Prices | None = None
-        self.assumed = found is not None and found.assumed
-        self.baseline = ""
-        self.baseline_prices: Prices | None = None
-        if found is not None and name is not None and self.counted_as is not None:
-            self.prices = prices_of(found.card)
-            self.form = LineForm(
-                owner=admitted.owner.name,
-                identity=admitted.owner.identity,
-                endpoint=endpoint,
-                asked_model=admitted.asked_model,
-                served_model=self.served,
-                tier=found.card.tier,
-                status=self.counted_as,
-                reason=reading.reason,
-                card=found.card.id,
-                provenance=found.provenance,
-                moved=[(each.budget.name, each.key) for each in self.accounts],
-            )
-            if name.fine_tuned:
-                self.baseline = rules.config.baseline.get(self.served or "", name.base)
-                try:
-                    compared = _find(rules, parse_model_name(self.baseline), found.card.tier, at, span)
-                    self.baseline_prices = prices_of(compared.card)
-                except NotPriced:
-                    pass  # an unknown baseline is not a free one: it has no series
-        self.start, self.end = span.start, span.end
-        # An id that nobody vouches for may come to be known: then its labels are others.
-        self.is_kept = self.form is not None and known
+__all__ = ["Settled", "Settlement", "count_entry", "served_id"]
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -88,6 +26,7 @@ class Settled(msgspec.Struct, frozen=True):
     admitted: Admitted
     reading: Reading
     terms: Terms
+    labels: Labels
     status: Status
     cost_nanos: int | None
     usage: dict[str, int]
@@ -100,10 +39,6 @@ class Settled(msgspec.Struct, frozen=True):
     @property
     def accounts(self) -> tuple[Account, ...]:
         return self.terms.accounts
-
-    @property
-    def labels(self) -> Labels:
-        return self.terms.labels
 
 
 class Settlement:
@@ -127,7 +62,7 @@ class Settlement:
         upstream_request_id: str | None = None,
     ) -> Settled:
         """Price a reading. Nothing is moved yet: see `settle`."""
-        terms = self._terms(admitted, endpoint, reading)
+        terms, owner = terms_of(self._metrics, admitted, endpoint, reading), admitted.owner.name
         usage = reading.usage.as_dict()
         client_request_id, upstream_request_id = kept_id(client_request_id), kept_id(upstream_request_id)
         reason = terms.reason
@@ -140,7 +75,7 @@ class Settlement:
             else:
                 line = terms.form.line(
                     admitted.entry_id,
-                    utc_text(admitted.at),
+                    admitted.at_text or utc_text(admitted.at),
                     usage,
                     priced.nanos,
                     assumed=reading.encoding_assumed or terms.assumed or priced.assumed,
@@ -151,15 +86,16 @@ class Settlement:
                     upstream_status=upstream_status,
                     latency_ms=latency_ms,
                 )
-                return Settled(line, admitted, reading, terms, counted_as, priced.nanos, usage)
+                labels = terms.labels(owner, priced=True)
+                return Settled(line, admitted, reading, terms, labels, counted_as, priced.nanos, usage)
         failed = reading.status == "failed"
         status: Status = "failed" if failed else "unpriced"
         nanos = 0 if failed else None
         entry = LedgerEntry(
             id=admitted.entry_id,
             at=utc_text(admitted.at),
-            owner=admitted.owner.name,
-            identity=None if admitted.owner.identity == admitted.owner.name else admitted.owner.identity,
+            owner=owner,
+            identity=None if admitted.owner.identity == owner else admitted.owner.identity,
             endpoint=endpoint,
             asked_model=admitted.asked_model,
             served_model=terms.served,
@@ -180,23 +116,7 @@ class Settlement:
             upstream_status=upstream_status,
             latency_ms=latency_ms,
         )
-        return Settled(entry, admitted, reading, terms, status, nanos, usage)
-
-    def _terms(self, admitted: Admitted, endpoint: str, reading: Reading) -> Terms:
-        """Found once for like requests that end alike."""
-        plan = admitted.plan
-        if plan is None:
-            return Terms(self._metrics, admitted, endpoint, reading)
-        key = (reading.model, reading.service_tier, reading.status, reading.reason, endpoint)
-        terms = plan.terms.get(key)
-        if isinstance(terms, Terms) and terms.metrics is self._metrics and terms.start <= admitted.at < terms.end:
-            return terms
-        terms = Terms(self._metrics, admitted, endpoint, reading)
-        if terms.is_kept:
-            if len(plan.terms) >= _TERMS_KEPT:
-                plan.terms.clear()
-            plan.terms[key] = terms
-        return terms
+        return Settled(entry, admitted, reading, terms, terms.labels(owner, priced=False), status, nanos, usage)
 
     def open(self, admitted: Admitted) -> Awaitable[None] | None:
         """Journal a metered request that is about to be sent. Raises JournalFailed: then it must not be.
@@ -231,7 +151,8 @@ class Settlement:
             return
         reading, terms, metrics = settled.reading, settled.terms, self._metrics
         cost = settled.cost_nanos
-        metrics.used(terms.labels, settled.usage, cost, settled.admitted.at)
+        labels = settled.labels
+        metrics.used(labels, settled.usage, cost, settled.admitted.at)
         if reading.status == "estimated":
             metrics.estimated(reading.reason or "unknown")
         if cost is None:
@@ -239,7 +160,7 @@ class Settlement:
             return
         if reading.status == "presumed":
             metrics.presumed(cost)
-        if terms.labels.model not in self._announced:
+        if labels.model not in self._announced:
             self._announce(settled)
         if terms.baseline_prices is not None:
             self._compare(settled, terms.baseline_prices)
@@ -247,7 +168,8 @@ class Settlement:
     def _park(self, settled: Settled) -> None:
         """Its usage comes with another request, to any worker. Until then its hold stays; it is in no ledger."""
         entry, reading, admitted = settled.entry, settled.reading, settled.admitted
-        assert admitted.opened is not None  # only metered requests are accepted to be worked on in the background
+        opened = admitted.opened
+        assert opened is not None  # only metered requests are accepted to be worked on in the background
         kept = Parked(
             entry_id=entry.id,
             at=entry.at,
@@ -257,7 +179,7 @@ class Settlement:
             client_request_id=entry.client_request_id,
             prompt_tokens=reading.usage.input,
         )
-        self._store.park(reading.upstream_id or "", kept, admitted.opened)
+        self._store.park(reading.upstream_id or "", kept, opened)
 
     def release(self, admitted: Admitted) -> None:
         """Nothing reached the upstream: the money that was set aside is free again."""
@@ -276,7 +198,7 @@ class Settlement:
 
     def _announce(self, settled: Settled) -> None:
         """When a model's vendor will stop it."""
-        model, name, rules = settled.terms.labels.model, settled.terms.name, settled.admitted.rules
+        model, name, rules = settled.labels.model, settled.terms.name, settled.admitted.rules
         if name is None:
             return
         self._announced.add(model)
@@ -289,7 +211,7 @@ class Settlement:
             nanos = prices.of(settled.usage).nanos
         except NotPriced:
             return
-        self._metrics.baseline_cost(settled.terms.labels.model, settled.terms.baseline, nanos)
+        self._metrics.baseline_cost(settled.labels.model, settled.terms.baseline, nanos)
 
 
 def count_entry(metrics: Metrics, entry: LedgerEntry) -> None:
@@ -309,33 +231,3 @@ def count_entry(metrics: Metrics, entry: LedgerEntry) -> None:
         metrics.unpriced(entry.served_model or "")
     elif entry.status == "presumed":
         metrics.presumed(entry.cost_nanos)
-
-
-def served_id(rules: Rules, asked: str | None, served: str | None) -> str | None:
-    """The id that prices. A deployment that the `[models]` table knows decides, whatever the response calls it."""
-    models = rules.config.models
-    if asked is not None and asked in models:
-        return models[asked]
-    if served is not None:
-        return models.get(served, served)
-    return asked
-
-
-def _charged(
-    admitted: Admitted, served: str | None, response_model: str | None, name: ModelName | None
-) -> tuple[Account, ...]:
-    """The accounts that the asked and the served names match, in the periods of the request's start.
-
-    Not those frozen at admission: some were matched by a guess of the served name, and a served name that nobody
-    guessed may match others.
-    """
-    names = [each for each in (admitted.asked_model, served, response_model) if each]
-    return admitted.rules.book.matching(admitted.owner, names, name.fine_tuned if name else None, admitted.at)
-
-
-def _find(rules: Rules, name: ModelName | None, tier: str | None, at: datetime, span: Span) -> Found:
-    """The model's card, while `span`. Raises NotPriced."""
-    if name is None:
-        raise NotPriced("neither the request nor the response names a model")
-    span.within(rules.steady(name, tier, at))
-    return rules.find(name, tier, at)

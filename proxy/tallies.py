@@ -91,7 +91,7 @@ class Tally:
     def __init__(self, child: Counter | Gauge, turn: Turn) -> None:
         self._place = place_of(child)
         self._turn = turn
-        self._amount = 0.0
+        self._amount: float = 0.0
         self._is_due = False
 
     def add(self, amount: float) -> None:

@@ -3,7 +3,7 @@
 from proxy.budgets.account import Account
 from proxy.budgets.budget import Budget, budget_from
 from proxy.budgets.crowding import MOST_ACCOUNTS, refuse_crowds
-from proxy.budgets.hold import HoldSizes, hold_nanos, hold_usage
+from proxy.budgets.hold import HoldSizes, hold_nanos
 from proxy.budgets.matching import BudgetBook
 from proxy.budgets.owner import ANONYMOUS, Owner
 from proxy.budgets.period import Period, PeriodKind, period_at
@@ -23,7 +23,6 @@ __all__ = [
     "Raises",
     "budget_from",
     "hold_nanos",
-    "hold_usage",
     "period_at",
     "refuse_crowds",
 ]

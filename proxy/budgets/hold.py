@@ -15,12 +15,20 @@ TEXT_INPUT_KINDS = ("input", "cached_input", "cache_write")
 
 
 class HoldSizes:
-    """What is held on one card. Without a card only the prompt is known: what it may cost is not."""
+    """What is held on one card: the prompt at the dearest rate a text prompt can have on it, and the output allowed.
 
-    __slots__ = ("_has_output", "_most_output", "_prompt_kind")
+    Numbers that no request can mean are clamped: a hold is bounded, so that one request cannot starve a budget. What
+    the card has no rate for is left out: such usage makes the request unpriced, not dearer. Without a card only the
+    prompt is known: what it may cost is not.
+    """
 
-    def __init__(self, card: RateCard | None) -> None:
-        self._most_output = card.max_output_tokens if card is not None else None
+    __slots__ = ("_has_output", "_most_output", "_prompt_kind", "_unsaid_output")
+
+    def __init__(self, card: RateCard | None, default_output_tokens: int) -> None:
+        """`default_output_tokens`: where neither the request nor the card says how much output there may be."""
+        most = card.max_output_tokens if card is not None else None
+        self._most_output = MAX_OUTPUT_TOKENS if most is None else min(most, MAX_OUTPUT_TOKENS)
+        self._unsaid_output = most or default_output_tokens
         self._prompt_kind: str | None = "input"
         self._has_output = False
         if card is not None:
@@ -30,37 +38,18 @@ class HoldSizes:
             self._prompt_kind = max(rated)[1] if rated else None
             self._has_output = "output" in card.rates
 
-    def quantities(self, prompt_tokens: int, output_tokens: int, n: int) -> dict[str, int]:
-        """The prompt at the dearest rate a text prompt can have on this card, and `n` outputs of `output_tokens` each.
-
-        Numbers that no request can mean are clamped: a hold is bounded, so that one request cannot starve a budget.
-        What the card has no rate for is left out: such usage makes the request unpriced, not dearer.
-        """
+    def quantities(self, prompt_tokens: int, output_tokens: int | None, n: int) -> dict[str, int]:
+        """`output_tokens` is what the request allows for each of `n` choices; None: it does not say. Without zeros."""
         quantities = {}
         if prompt_tokens > 0 and self._prompt_kind is not None:
-            quantities[self._prompt_kind] = min(MAX_PROMPT_TOKENS, prompt_tokens)
-        if output_tokens > 0 and self._has_output:
-            output = min(MAX_OUTPUT_TOKENS, output_tokens)
-            if n > 1:
-                output *= min(MAX_CHOICES, n)
-            quantities["output"] = output
+            quantities[self._prompt_kind] = min(prompt_tokens, MAX_PROMPT_TOKENS)
+        if self._has_output:
+            output = min(self._unsaid_output if output_tokens is None else output_tokens, self._most_output)
+            if output > 0:
+                quantities["output"] = output if n <= 1 else output * min(n, MAX_CHOICES)
         return quantities
-
-    def allowed(self, prompt_tokens: int, max_output_tokens: int | None, n: int, default: int) -> dict[str, int]:
-        """The same, with no more output than the card allows; where the request says no limit, with all of that.
-
-        `default`: the output tokens where neither says.
-        """
-        most = self._most_output
-        output = (most or default) if max_output_tokens is None else max_output_tokens
-        return self.quantities(prompt_tokens, output if most is None or output < most else most, n)
-
-
-def hold_usage(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Usage:
-    """What is held, as usage."""
-    return Usage.of(HoldSizes(card).quantities(prompt_tokens, output_tokens, n))
 
 
 def hold_nanos(card: RateCard, prompt_tokens: int, output_tokens: int, n: int) -> Nanos:
     """What that costs."""
-    return price(hold_usage(card, prompt_tokens, output_tokens, n), card).nanos
+    return price(Usage.of(HoldSizes(card, 0).quantities(prompt_tokens, output_tokens, n)), card).nanos

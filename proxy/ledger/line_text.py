@@ -111,9 +111,8 @@ class LineForm:
         self._card = members(card=plain_or_none(card), provenance=provenance)
         self._moved = tuple(moved)
         model = served_model or asked_model or ""
-        self._row, self._long_row = (
-            row_of(SumKey(owner, model, card, tier, long_context, endpoint, status)) for long_context in ("", "1")
-        )
+        self._row = row_of(SumKey(owner, model, card, tier, "", endpoint, status))
+        self._long_row = row_of(SumKey(owner, model, card, tier, "1", endpoint, status))
 
     def line(
         self,

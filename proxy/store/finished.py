@@ -103,8 +103,8 @@ class Charge(Numbered):
         self.number = None
         self.on_charged = None
         self._kind = _SETTLE
-        self._content = raw((*charge_of(line, accounts), keys.background(parked) if parked else ""))
-        if abs(line.nanos) > MAX_AMOUNT:
+        self._content = raw(charge_of(line, accounts, keys.background(parked) if parked else ""))
+        if not -MAX_AMOUNT <= line.nanos <= MAX_AMOUNT:
             raise TooDear(self)
 
 

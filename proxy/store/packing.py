@@ -17,8 +17,10 @@ MAX_AMOUNT: Nanos = 10**16
 pack = msgspec.msgpack.Encoder().encode
 
 
-def charge_of(entry: LedgerEntry | LineText, accounts: Sequence[Account | MovedAccount]) -> tuple[object, ...]:
-    """A charge as the script reads it."""
+def charge_of(
+    entry: LedgerEntry | LineText, accounts: Sequence[Account | MovedAccount], *more: str
+) -> tuple[object, ...]:
+    """A charge as the script reads it. `more` stands behind it."""
     line = entry if isinstance(entry, LineText) else line_text(entry)
     return (
         plain(line.id),
@@ -28,6 +30,7 @@ def charge_of(entry: LedgerEntry | LineText, accounts: Sequence[Account | MovedA
         line.row,
         line.quantities,
         line.text,
+        *more,
     )
 
 

@@ -315,5 +315,25 @@ def test_a_fine_tune_shows_its_name_once_an_answer_vouches_for_it(catalogue: Cat
     assert [model_of(None), model_of(FINE_TUNED), model_of(None)] == ["other", FINE_TUNED, FINE_TUNED]
 
 
+def test_usage_without_a_rate_vouches_for_no_model(catalogue: Catalogue) -> None:
+    rules, counter = rules_of(catalogue), Counter()
+    facts = changed_facts(FINE_TUNED)
+
+    def labelled(usage: Usage) -> tuple[str, int | None]:
+        admitted = counter.admission.prepare(rules, "e1", OWNERS[0], facts, AT, endpoint="chat/completions")
+        settled = counter.settlement.charge(
+            admitted,
+            "chat/completions",
+            reading_of(FINE_TUNED, usage, "reported"),
+            upstream_status=200,
+            client_request_id=None,
+            latency_ms=1,
+        )
+        return settled.labels.model, settled.cost_nanos
+
+    assert labelled(Usage(unknown_tool_calls=1)) == ("other", None)
+    assert labelled(Usage(input=1)) == (FINE_TUNED, 300)
+
+
 def changed_facts(model: str) -> RequestFacts:
     return RequestFacts(model=model, prompt_tokens=1000, max_output_tokens=500)
