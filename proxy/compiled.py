@@ -53,7 +53,6 @@ MODULES = (
     "proxy/server/request.py",
     "proxy/settlement.py",
     "proxy/store/finished.py",
-    "proxy/store/operations.py",
     "proxy/store/packing.py",
     "proxy/store/pending.py",
     "proxy/tallies.py",
