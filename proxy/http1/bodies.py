@@ -13,10 +13,9 @@ _MAX_WHOLE = 2048  # bytes of a chunk that is looked up in _WHOLE
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 # An extension as every reader takes it: no blanks, no quotes. Others are refused.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?)*)")
-# By the bytes of a chunk with all that frames it: its size line in the usual form, and where its payload stands.
+# By the bytes of a chunk with all that frames it: its size line in the usual form, and where its payload begins.
 # Filled as they occur.
-_WHOLE: dict[int, tuple[bytes, slice]] = {}
-_PAYLOADS = [slice(digits + 2, -2) for digits in range(4)]
+_WHOLE: dict[int, tuple[bytes, int]] = {}
 # In a trailer these would change how the message is read, for who heeds them: refused.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer", b"upgrade"})
 # And these say what has to be known before the body: they go no further.
@@ -118,10 +117,10 @@ class Chunked(Body):
         if self._is_between:  # by far the most of a stream: one chunk, whole
             whole = _WHOLE.get(len(data)) or _whole(len(data))
             if whole is not None:
-                line, payload = whole
+                line, start = whole
                 if data.startswith(line) and data[-1] == 10 and data[-2] == 13:
                     self.verbatim = True
-                    return data[payload]
+                    return data[start:-2]
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
@@ -210,7 +209,7 @@ class Chunked(Body):
         self.rest = data[end + 4 :]
 
 
-def _whole(size: int) -> tuple[bytes, slice] | None:
+def _whole(size: int) -> tuple[bytes, int] | None:
     """See _WHOLE. None where no chunk has that size, or the size is not looked up."""
     if size > _MAX_WHOLE:
         return None
@@ -218,7 +217,7 @@ def _whole(size: int) -> tuple[bytes, slice] | None:
         length = size - digits - 4
         line = b"%x\r\n" % length
         if length > 0 and len(line) == digits + 2:
-            found = _WHOLE[size] = line, _PAYLOADS[digits]
+            found = _WHOLE[size] = line, digits + 2
             return found
     return None
 
