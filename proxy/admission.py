@@ -8,9 +8,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-import msgspec
-from msgspec.structs import replace
-
 from proxy.budgets import Account, Owner
 from proxy.denials import deny, deny_if_strict
 from proxy.errors import StoreAway
@@ -29,23 +26,53 @@ CountPrompt = Callable[[str | None], Awaitable[int | None]]
 """Counts the prompt of the request at hand as this model would. None: it cannot be counted."""
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted:
     """A request that may pass, and what was frozen for it."""
 
-    entry_id: str
-    at: datetime
-    owner: Owner
-    asked_model: str | None
-    accounts: tuple[Account, ...]
-    rules: Rules
-    held: Opened | OpenedText | None = None
-    """What the journal and the store keep of it; None: it is not metered."""
-    plan: Plan | None = None
-    """Of requests like it; None: nothing was worked out before."""
-    at_text: str = ""
-    """Its start as entries carry it; empty: nobody wrote it yet."""
-    waits: bool = False
-    """A budget may refuse it: it passes when the store has said so, or is away."""
+    __slots__ = ("accounts", "asked_model", "at", "at_text", "entry_id", "held", "owner", "plan", "rules", "waits")
+
+    def __init__(
+        self,
+        entry_id: str,
+        at: datetime,
+        owner: Owner,
+        asked_model: str | None,
+        accounts: tuple[Account, ...],
+        rules: Rules,
+        held: Opened | OpenedText | None = None,
+        plan: Plan | None = None,
+        at_text: str = "",
+        waits: bool = False,
+    ) -> None:
+        self.entry_id = entry_id
+        self.at = at
+        self.owner = owner
+        self.asked_model = asked_model
+        self.accounts = accounts
+        self.rules = rules
+        self.held = held
+        """What the journal and the store keep of it; None: it is not metered."""
+        self.plan = plan
+        """Of requests like it; None: nothing was worked out before."""
+        self.at_text = at_text
+        """Its start as entries carry it; empty: nobody wrote it yet."""
+        self.waits = waits
+        """A budget may refuse it: it passes when the store has said so, or is away."""
+
+    def holding(self, held: OpenedText) -> "Admitted":
+        """The same with another hold."""
+        return Admitted(
+            self.entry_id,
+            self.at,
+            self.owner,
+            self.asked_model,
+            self.accounts,
+            self.rules,
+            held,
+            self.plan,
+            self.at_text,
+            self.waits,
+        )
 
     @property
     def opened(self) -> Opened | None:
@@ -242,4 +269,4 @@ async def _counted(
     if tokens is None or tokens >= facts.prompt_tokens:
         return admitted
     held = plan.opened(opened.id, opened.at, facts, tokens, opened.client_request_id)
-    return replace(admitted, held=held)
+    return admitted.holding(held)

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable
 from datetime import UTC, datetime, time
 
-import msgspec
-
 from proxy.admission import Admitted, Learned
 from proxy.budgets import Account
 from proxy.ledger import LedgerEntry, LineText, Moved, Parked, Status, kept_id, utc_text
@@ -19,17 +17,30 @@ from rates.usage import Usage
 __all__ = ["Settled", "Settlement", "count_entry", "served_id"]
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled:
     """One priced attempt: its line, the accounts that it moves, and what metrics need to know."""
 
-    line: LedgerEntry | LineText
-    admitted: Admitted
-    reading: Reading
-    terms: Terms
-    labels: Labels
-    status: Status
-    cost_nanos: int | None
-    usage: dict[str, int]
+    __slots__ = ("admitted", "cost_nanos", "labels", "line", "reading", "status", "terms", "usage")
+
+    def __init__(
+        self,
+        line: LedgerEntry | LineText,
+        admitted: Admitted,
+        reading: Reading,
+        terms: Terms,
+        labels: Labels,
+        status: Status,
+        cost_nanos: int | None,
+        usage: dict[str, int],
+    ) -> None:
+        self.line = line
+        self.admitted = admitted
+        self.reading = reading
+        self.terms = terms
+        self.labels = labels
+        self.status = status
+        self.cost_nanos = cost_nanos
+        self.usage = usage
 
     @property
     def entry(self) -> LedgerEntry:

@@ -22,12 +22,13 @@ What has no card has no price: NotPriced, never zero, never a neighbour's price.
 """
 
 from rates.catalogue import Catalogue, Found, Provenance, load_catalogue
-from rates.charge import Charge, Line, Prices, price, prices_of
+from rates.charge import Charge, Line, price
 from rates.errors import CatalogueError, NotPriced, RatesError
 from rates.model_name import ModelName, parse_model_name
 from rates.money import Nanos
 from rates.rate_card import Hosting, LongContext, RateCard, Training, tier_named
 from rates.usage import Usage
+from rates.whole_rates import Prices, prices_of
 
 __all__ = [
     "Catalogue",

@@ -1,16 +1,14 @@
 """price(usage, card): what a request costs, line by line. Lines are exact; their sum is rounded once."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
 
-from rates.errors import NotPriced
 from rates.money import EXACT, Nanos
 from rates.rate_card import UNIT_KINDS, RateCard
-from rates.usage import PROMPT_KINDS, Usage
-from rates.whole_rates import WholeRates
+from rates.usage import Usage
+from rates.whole_rates import prices_of
 
 _TO_MILLIONS = -6
 
@@ -24,14 +22,6 @@ class Line:
     usd_per_million: Decimal | None
     usd_per_unit: Decimal | None
     usd: Decimal
-
-
-class Priced(msgspec.Struct, frozen=True):
-    """What quantities cost. `assumed`: a line's rate is not printed."""
-
-    nanos: Nanos
-    long_context: bool
-    assumed: bool
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -57,49 +47,6 @@ class Charge(msgspec.Struct, frozen=True):
         return Line(
             kind, quantity, per_million, None, EXACT.scaleb(EXACT.multiply(per_million, quantity), _TO_MILLIONS)
         )
-
-
-class Prices:
-    """A card's rates as integers, made once. No float and no Decimal stands between a quantity and its nanos."""
-
-    __slots__ = ("_card_id", "_long", "_plain", "_threshold")
-
-    def __init__(self, card: RateCard) -> None:
-        self._card_id = card.id
-        self._plain = WholeRates(card, long_context=False)
-        self._threshold = card.long_context.above_prompt_tokens if card.long_context is not None else None
-        self._long = self._plain if self._threshold is None else WholeRates(card, long_context=True)
-
-    def of(self, quantities: Mapping[str, int]) -> Priced:
-        """What disjoint quantities cost. Raises NotPriced for a kind that has no rate. Nothing costs nothing."""
-        rates, long_context = self._plain, False
-        if self._threshold is not None:
-            prompt = 0
-            for kind in quantities:
-                if kind in PROMPT_KINDS:
-                    prompt += quantities[kind]
-            if prompt > self._threshold:
-                rates, long_context = self._long, True
-        parts = rates.parts
-        total = 0
-        for kind, quantity in quantities.items():
-            part = parts.get(kind)
-            if part is None:
-                raise NotPriced(f"card {self._card_id} has no rate for {kind}")
-            total += part * quantity
-        if rates.scale != 1:
-            total, rest = divmod(total, rates.scale)
-            if 2 * rest > rates.scale or (2 * rest == rates.scale and total & 1):
-                total += 1
-        return Priced(total, long_context, bool(rates.assumed) and not rates.assumed.isdisjoint(quantities))
-
-
-def prices_of(card: RateCard) -> Prices:
-    """The same for each call."""
-    made = card.memo.get("prices")
-    if not isinstance(made, Prices):
-        made = card.memo["prices"] = Prices(card)
-    return made
 
 
 def price(usage: Usage, card: RateCard) -> Charge:

@@ -35,8 +35,9 @@ Invariants:
 from proxy.metering.endpoints import Endpoint, endpoint_of
 from proxy.metering.meter import Ending, Meter
 from proxy.metering.prompt import exact_prompt_tokens
-from proxy.metering.reading import Reading, Uncounted
-from proxy.metering.request import RequestFacts, ask_for_usage, read_request
+from proxy.metering.reading import Uncounted
+from proxy.metering.records import Reading, RequestFacts
+from proxy.metering.request import ask_for_usage, read_request
 
 __all__ = [
     "Ending",

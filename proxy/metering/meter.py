@@ -27,8 +27,8 @@ from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import CountTexts, count_texts
 from proxy.metering.event_stream import EventStream
 from proxy.metering.reader import BAD
-from proxy.metering.reading import Reading, ReadingStatus, Uncounted
-from proxy.metering.request import RequestFacts
+from proxy.metering.reading import Uncounted
+from proxy.metering.records import Reading, ReadingStatus, RequestFacts
 from proxy.metering.whole_reply import UnreadReply, WholeReply
 from rates.usage import Usage
 

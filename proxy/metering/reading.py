@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from proxy.metering.encodings import Tokenizer, tokenizer_for
 from proxy.metering.estimate import CountTexts, count_texts
 from proxy.metering.prompt import count_request
 from proxy.metering.reader import CalledName
+from proxy.metering.records import Reading
 from proxy.metering.tally import Tally
 from rates.usage import MAX_QUANTITY, Usage
 
@@ -28,23 +28,6 @@ _FRAMES = {
     "chat/completions": ((_GPT_5, 9), (_SINCE_GPT_5_2, 3), (re.compile(r"o[134](?![0-9a-z])"), 13)),
     "responses": ((_GPT_5, 6), (_SINCE_GPT_5_2, 4), (re.compile(r""), 1)),
 }
-
-ReadingStatus = Literal["reported", "estimated", "presumed", "failed", "pending"]
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What an attempt used. `model` is the one that served it, if the reply named one."""
-
-    status: ReadingStatus
-    reason: str | None
-    model: str | None
-    usage: Usage
-    service_tier: str | None
-    upstream_id: str | None
-    encoding: str | None = None
-    """What its tokens were counted with here; None: they were not, or only roughly."""
-    encoding_assumed: bool = False
-    """Nobody says that the model counts with that encoding."""
 
 
 class Written(Protocol):

@@ -3,33 +3,15 @@
 Only the few fields that meter are decoded; the body itself goes on byte for byte, but for one spliced member.
 """
 
-import msgspec
-
 from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import count_prompt
 from proxy.metering.json_members import BLANKS, Object, scan_object
 from proxy.metering.lenient_json import short_name
+from proxy.metering.records import RequestFacts
 from proxy.metering.shapes import ONE_BY_ONE, OPTIONS, PROMPTS, REQUEST_FIELDS, RequestFields
 from rates.usage import MAX_QUANTITY
 
 _ON = b'{"include_usage":true}'
-
-
-class RequestFacts(msgspec.Struct, frozen=True):
-    """What was asked. A field that is missing, or is not what the API takes there, has its default."""
-
-    model: str | None = None
-    stream: bool = False
-    include_usage: bool = False
-    max_output_tokens: int | None = None
-    """The most output that the request allows for one choice; None when it names no positive limit, 0 where none is."""
-    n: int = 1
-    """Choices in all: of a text completion `n` (or `best_of`) for each of its prompts."""
-    service_tier: str | None = None
-    prompt_tokens: int = 0
-    """An estimate, slightly high; see `estimate.count_prompt`."""
-    body_is_json: bool = False
-    """The body is one JSON object, as far as it was looked at."""
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:

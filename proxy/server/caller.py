@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
-import msgspec
-
 from proxy.budgets import ANONYMOUS, Owner
 from proxy.budgets.glob import fits
 from proxy.denials import rfc3339
@@ -34,13 +32,16 @@ _OPEN_PATHS = re.compile(
 _fits = lru_cache(maxsize=1024)(fits)
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller:
     """`by_taximeter_key`: the key stays here, and the upstream's own takes its place."""
 
-    owner: Owner
-    by_taximeter_key: bool
-    models: tuple[str, ...] = ()
-    """Globs that the key is limited to, one of which must fit; none: every model is open to it."""
+    __slots__ = ("by_taximeter_key", "models", "owner")
+
+    def __init__(self, owner: Owner, *, by_taximeter_key: bool, models: tuple[str, ...] = ()) -> None:
+        self.owner = owner
+        self.by_taximeter_key = by_taximeter_key
+        self.models = models
+        """Globs that the key is limited to, one of which must fit; none: every model is open to it."""
 
     def check_model(self, asked: str | None, models: Mapping[str, str]) -> None:
         """Raises Refused when the key is not for this model. `models`: the table of what else a model is called.

@@ -388,6 +388,7 @@ class Exchange:
         self._is_over = True
         self._desk.deadlines.forget(self)
         self._request.serving = None
+        self._attempt = None  # it knows this exchange: both would wait for the collector
         self._kept = []
         if self._request.gone or self._status is None:
             self._status = CLIENT_GONE

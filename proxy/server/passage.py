@@ -154,5 +154,6 @@ class Passage:
     def _finish(self, status: int) -> None:
         self._is_over = True
         self._request.serving = None
+        self._attempt = None  # it knows this passage: both would wait for the collector
         self._metrics.answered(self._labels, self._endpoint.name, status)
         self._over(self)
