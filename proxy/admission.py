@@ -98,37 +98,42 @@ class Learned:
         return self._served.get(asked)
 
 
-class _Chance:
-    """The random parts of entry ids, made many at a time: a call of the system for each would cost more than the rest.
+class _Mint:
+    """Makes entry ids: UUIDv7, which sort by time and say nothing else.
 
-    A child process throws away what its parent had: none is used twice.
+    Random parts are made many at a time: a call of the system for each would cost more than the rest. A child process
+    throws away what its parent had: none is used twice.
     """
 
-    __slots__ = ("_tails",)
+    __slots__ = ("_millis", "_start", "_tails")
 
     def __init__(self) -> None:
+        self._millis = -1
+        self._start = ""
         self._tails: list[str] = []
         os.register_at_fork(after_in_child=self._tails.clear)
 
-    def take(self) -> str:
-        """The version, the variant and 74 random bits, as an id has them."""
+    def mint(self, at: datetime) -> str:
+        millis = int(at.timestamp() * 1000)
+        if millis != self._millis:
+            self._millis = millis
+            digits = f"{millis:012x}"
+            self._start = f"{digits[:8]}-{digits[8:]}-7"
         if not self._tails:
-            digits = os.urandom(10 * _AT_A_TIME).hex()
-            for at in range(0, 20 * _AT_A_TIME, 20):
-                rest = f"{_VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}"
-                self._tails.append(f"-7{digits[at : at + 3]}-{rest}")
-        return self._tails.pop()
+            self._make_tails()
+        return self._start + self._tails.pop()
+
+    def _make_tails(self) -> None:
+        """What follows the version: the variant and 74 random bits."""
+        digits = os.urandom(10 * _AT_A_TIME).hex()
+        for at in range(0, 20 * _AT_A_TIME, 20):
+            variant = _VARIANTS[digits[at + 3]]
+            self._tails.append(f"{digits[at : at + 3]}-{variant}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}")
 
 
 _AT_A_TIME = 64
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
-_chance = _Chance()
-
-
-def mint_entry_id(at: datetime) -> str:
-    """A UUIDv7: sorts by time, and says nothing else."""
-    millis = f"{int(at.timestamp() * 1000):012x}"
-    return f"{millis[:8]}-{millis[8:]}{_chance.take()}"
+mint_entry_id = _Mint().mint
 
 
 class Admission:

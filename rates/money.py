@@ -42,7 +42,11 @@ def plain(amount: Decimal) -> str:
 
 def usd_text(nanos: Nanos | None) -> str | None:
     """Nanos as plain decimal dollars (`900000` → `"0.0009"`); None stays None: unknown is not zero."""
-    return None if nanos is None else plain(to_usd(nanos))
+    if nanos is None:
+        return None
+    whole, rest = divmod(abs(nanos), NANOS_PER_USD)
+    text = f"{whole}.{rest:09}".rstrip("0") if rest else str(whole)
+    return text if nanos >= 0 else f"-{text}"
 
 
 def dollars_text(nanos: Nanos) -> str:

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 
-from proxy.http1.fields import BadHttp, cut_lines, read_fields
+from proxy.http1.fields import BadHttp, read_fields
 
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and extensions
 MAX_EXTENSIONS = 16 * 1024  # bytes of extensions in one body: nobody needs any
@@ -201,7 +201,7 @@ class Chunked(Body):
             self._held = data[position:]
             return
         if end > position:
-            fields, by_name = read_fields(cut_lines(data[position + 2 : end]))
+            fields, by_name = read_fields(data[position + 2 : end].split(b"\r\n"))
             if not _FRAMING.isdisjoint(by_name):
                 raise BadHttp("a trailer frames the message, or names its host")
             self.trailers = [field.line for field in fields if field.name not in _NOT_IN_TRAILERS]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from proxy.http1.bodies import Body, Chunked, Empty, Length, UntilClose
-from proxy.http1.fields import BadHttp, Field, cut_lines, read_fields
+from proxy.http1.fields import BadHttp, Field, read_fields
 
 MAX_HEAD = 64 * 1024
 """Bytes of a whole head; the API's own stay far below."""
@@ -209,7 +209,7 @@ def _framing(length: bytes | None, transfer: bytes | None, *, is_1_1: bool) -> t
 
 def read_request(head: bytes) -> RequestHead:
     """A whole head, its blank line included. Raises BadHttp."""
-    line, *lines = cut_lines(head[:-4])
+    line, *lines = head[:-4].split(b"\r\n")
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         raise BadHttp(_why_no_request(line))
@@ -220,7 +220,7 @@ def read_request(head: bytes) -> RequestHead:
 
 def read_response(head: bytes, method: str) -> ResponseHead:
     """A whole head, its blank line included; `method` of the request that it answers. Raises BadHttp."""
-    line, *lines = cut_lines(head[:-4])
+    line, *lines = head[:-4].split(b"\r\n")
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
         raise BadHttp("the status line is none")

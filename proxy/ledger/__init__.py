@@ -3,15 +3,17 @@
 entry       a line: what it says, and its reversal; `invariants` is what is true of each
 sums        the rows of day sums, and what a line adds to its own
 fold        what many lines add up to
-line_text   a line as the store takes it, and what lines of like requests have in common
-opened      what is known of a request before it is sent, likewise; `presumed` makes an entry of that
+line_text   a line as the store takes it
+opened      what is known of a request before it is sent; `presumed` makes an entry of that
+forms       what the records of like requests have in common
 parked      a request that the upstream works on in the background
 texts       records as JSON, moments in them
 """
 
 from proxy.ledger.entry import LedgerEntry, Moved, Status, kept_id
-from proxy.ledger.line_text import LineForm, LineText
-from proxy.ledger.opened import MovedAccount, Opened, OpenedForm, OpenedText, presumed
+from proxy.ledger.forms import LineForm, OpenedForm
+from proxy.ledger.line_text import LineText
+from proxy.ledger.opened import MovedAccount, Opened, OpenedText, presumed
 from proxy.ledger.parked import Parked
 from proxy.ledger.sums import SumKey, SumRow, sum_key
 from proxy.ledger.texts import utc_text

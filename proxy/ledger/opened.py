@@ -6,7 +6,6 @@ It is journalled, and kept in the store with the hold. No prompt text and no key
 import msgspec
 
 from proxy.ledger.entry import LedgerEntry, Moved
-from proxy.ledger.texts import encode, items, plain_or_none
 from rates.money import Nanos
 
 
@@ -86,48 +85,6 @@ class OpenedText(msgspec.Struct, frozen=True):
     def opened(self) -> Opened:
         """The same again. Half a surrogate pair in it has become a question mark."""
         return _decode(self.text)
-
-
-class OpenedForm:
-    """What like requests have in common when they are about to be sent, written once."""
-
-    __slots__ = ("_accounts", "_owner")
-
-    def __init__(
-        self,
-        *,
-        owner: str,
-        identity: str,
-        endpoint: str,
-        asked_model: str | None,
-        model: str | None,
-        tier: str,
-        card: str | None,
-        provenance: str | None,
-        accounts: tuple[MovedAccount, ...],
-    ) -> None:
-        self._owner = items(
-            *map(plain_or_none, (owner, identity, endpoint, asked_model, model, tier, card, provenance))
-        )
-        self._accounts = items(accounts)
-
-    def opened(
-        self,
-        entry_id: str,
-        at: str,
-        usage: dict[str, int],
-        nanos: Nanos | None,
-        *,
-        assumed: bool,
-        long_context: bool,
-        client_request_id: str | None,
-    ) -> OpenedText:
-        """A request that is about to be sent. The usage has no zeros."""
-        client_request_id = plain_or_none(client_request_id)
-        written = encode(
-            (entry_id, at, self._owner, assumed, long_context, usage, nanos, self._accounts, client_request_id)
-        )
-        return OpenedText(entry_id, nanos, written.decode())
 
 
 _decode = msgspec.json.Decoder(Opened).decode

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from proxy.admission import Admission, Learned
 from proxy.config import BudgetConfig, Config, Secret
 from proxy.deadlines import Deadlines
+from proxy.errors import StoreAway
 from proxy.metrics import Metrics
 from proxy.server.caller import Callers
 from proxy.server.connection import ClientConnection
@@ -41,8 +42,9 @@ class NoStore:
     async def find_key(self, digest: str) -> CallerKey:
         return CallerKey(digest=digest, owner=OWNER, created=datetime.now(UTC))
 
-    def ask_hold(self, opened: object, accounts: object, *, waiter: Waiter, times: int = 1) -> None:
+    def ask_hold(self, opened: object, accounts: object, *, waiter: Waiter, times: int = 1) -> StoreAway | None:
         waiter.held()
+        return None
 
     def hold_later(self, opened: object, accounts: object) -> None:
         pass
@@ -90,7 +92,7 @@ class NoTransport:
 class WorkerPath:
     """One client's connection, and one to the upstream. Close it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path, no_store: NoStore | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self._ours = socket.create_connection(listening.getsockname())
             self._theirs, _ = listening.accept()
@@ -100,7 +102,7 @@ class WorkerPath:
         rules = build_rules(
             Config(data_dir=folder, budgets=(budget,), upstream_key=key, upstream=url, provider="openai")
         )
-        store, learned = cast("Store", NoStore()), Learned()
+        store, learned = cast("Store", no_store or NoStore()), Learned()
         self.deadlines = Deadlines(loop)
         metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon)
         upstream = Upstream(url, connect_seconds=1, silence_seconds=600, deadlines=self.deadlines, environ={})
@@ -114,7 +116,7 @@ class WorkerPath:
             metrics=metrics,
             deadlines=self.deadlines,
         )
-        forwarder = Forwarder(
+        self.forwarder = forwarder = Forwarder(
             rules,
             desk,
             admission=Admission(store, learned),
@@ -148,6 +150,7 @@ class WorkerPath:
         self.client.written.clear()
 
     def close(self) -> None:
+        self.from_upstream.connection_lost(None)
         self.deadlines.close()
         self._ours.close()
         self._theirs.close()

@@ -1,0 +1,67 @@
+"""What a request costs beyond its own time: it leaves nothing behind that the collector would have to find."""
+
+import asyncio
+import gc
+from pathlib import Path
+
+from tests.bench.lane.path import WorkerPath, with_key
+
+BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}],"max_tokens":5%b}'
+USAGE = b'"usage":{"prompt_tokens":8,"completion_tokens":1,"total_tokens":9}'
+REPLY = b'{"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[],' + USAGE + b"}"
+EVENT = b'data: {"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[%b],%b}\n\n'
+
+
+def request(more: bytes = b"") -> bytes:
+    body = BODY % more
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-bench\r\n"
+    return with_key(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def reply(body: bytes = REPLY) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+def chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+async def test_a_whole_reply_leaves_nothing_to_the_collector(tmp_path: Path) -> None:
+    path = WorkerPath(asyncio.get_running_loop(), tmp_path)
+    await path.warm(request(), reply())
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            path.one(request(), reply())
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+        path.close()
+
+
+async def test_a_stream_leaves_nothing_to_the_collector(tmp_path: Path) -> None:
+    path = WorkerPath(asyncio.get_running_loop(), tmp_path)
+    await path.warm(request(), reply())
+    pieces = [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        chunk(EVENT % (b'{"index":0,"delta":{"content":"hi"}}', b'"usage":null')),
+        chunk(EVENT % (b"", USAGE)),
+        chunk(b"data: [DONE]\n\n"),
+        b"0\r\n\r\n",
+    ]
+    for more in (b',"stream":true', b',"stream":true,"stream_options":{"include_usage":true}'):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                path.from_client.data_received(request(more))
+                for piece in pieces:
+                    path.from_upstream.data_received(piece)
+                assert path.client.taken().endswith(b"0\r\n\r\n")
+                assert path.upstream.taken()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+    path.close()

@@ -1,0 +1,219 @@
+"""The gate: what becomes of a request between its admission and its first byte upstream."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import JournalFailed, StoreAway
+from proxy.store import Refusal, Waiter
+from tests.bench.lane.path import NoStore, WorkerPath
+from tests.bench.lane.test_path import reply, request
+
+AWAY = StoreAway("store: nobody is there")
+
+
+class WaitingStore(NoStore):
+    """Answers when the test likes; remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.waiters: list[Waiter] = []
+        self.accounts: Any = ()
+        self.told: list[str] = []
+        self.away: StoreAway | None = None
+        self.journal: JournalFailed | None = None
+        self.opening: Awaitable[None] | None = None
+
+    def ask_hold(self, opened: object, accounts: object, *, waiter: Waiter, times: int = 1) -> StoreAway | None:
+        self.accounts = accounts
+        if self.away is None:
+            self.waiters.append(waiter)
+        return self.away
+
+    async def hold(self, opened: object, accounts: object, *, times: int = 1) -> Refusal | None:
+        self.told.append("hold")
+        return None
+
+    def hold_later(self, opened: object, accounts: object) -> None:
+        self.told.append("hold later")
+
+    def begin(self, entry_id: str) -> Awaitable[None] | None:  # type: ignore[override]
+        self.told.append("begin")
+        if self.journal is not None:
+            raise self.journal
+        return self.opening
+
+    def give_up(self, entry_id: str) -> None:
+        self.told.append("give up")
+
+    def release(self, entry_id: str) -> None:
+        self.told.append("release")
+
+    def settle(self, line: object, accounts: object) -> None:
+        self.told.append("settle")
+
+
+@asynccontextmanager
+async def at_the_gate(tmp_path: Path) -> AsyncIterator[tuple[WorkerPath, WaitingStore]]:
+    """A request that waits for the store's word."""
+    store = WaitingStore()
+    path = WorkerPath(asyncio.get_running_loop(), tmp_path, store)
+    path.from_client.data_received(request())
+    while not store.waiters:
+        await asyncio.sleep(0)
+    yield path, store
+    assert path.forwarder._under_way.open.of(store_owner(path)) == 0
+    path.close()
+
+
+def store_owner(path: WorkerPath) -> Any:
+    [known] = path.forwarder._callers._known.values()
+    assert known.caller is not None
+    return known.caller.owner
+
+
+def answer(path: WorkerPath) -> tuple[int, str]:
+    head, _, body = path.client.taken().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+async def soon() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_nothing_goes_upstream_before_the_store_has_said_so(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        await soon()
+        assert not path.upstream.written
+
+        store.waiters[0].held()
+
+        assert path.upstream.taken().startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        path.from_upstream.data_received(reply())
+        assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
+        assert store.told == ["settle"]  # it was journalled with the store's answer
+
+
+async def test_a_refusal_is_the_clients_answer(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        limit = store.accounts[0].budget.limit
+        store.waiters[0].refused(Refusal.of(store.accounts[0], 1, limit, 0))
+        await soon()
+
+        assert answer(path) == (429, "budget_exceeded")
+        assert not path.upstream.written
+        assert store.told == []
+
+
+async def test_near_a_limit_the_store_is_asked_again(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        limit = store.accounts[0].budget.limit
+        store.waiters[0].refused(Refusal.of(store.accounts[0], limit, 0, 0))
+        while not path.upstream.written:  # the prompt is counted on a thread
+            await asyncio.sleep(0.01)
+
+        assert store.told == ["hold", "begin"]
+        path.from_upstream.data_received(reply())
+
+
+async def test_without_the_store_its_budget_lets_pass(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters[0].store_failed(AWAY)
+        await soon()
+
+        assert path.upstream.taken()
+        assert store.told == ["hold later", "begin"]
+        path.from_upstream.data_received(reply())
+
+
+async def test_without_the_store_from_the_beginning_likewise(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters[0].held()
+        path.from_upstream.data_received(reply())
+        path.upstream.taken()
+        store.told.clear()
+        store.away = AWAY
+
+        path.from_client.data_received(request())
+        await soon()
+
+        assert path.upstream.taken()
+        assert store.told == ["hold later", "begin"]
+        path.from_upstream.data_received(reply())
+
+
+async def test_what_cannot_be_journalled_is_not_sent(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters[0].journal_failed(JournalFailed("the journal is full"))
+        await soon()
+
+        assert answer(path) == (503, "journal_unavailable")
+        assert not path.upstream.written
+        assert store.told == []
+
+
+async def test_what_cannot_be_journalled_without_the_store_is_released(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.journal = JournalFailed("the journal is full")
+        store.waiters[0].store_failed(AWAY)
+        await soon()
+
+        assert answer(path) == (503, "journal_unavailable")
+        assert store.told == ["hold later", "begin", "release"]
+
+
+async def test_who_leaves_while_the_store_is_asked_is_given_up(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        path.from_client.connection_lost(None)
+
+        assert store.told == ["give up"]
+        store.waiters[0].held()  # too late
+        assert not path.upstream.written
+
+
+async def test_who_leaves_while_the_disk_is_waited_for_is_released(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.opening = asyncio.get_running_loop().create_future()
+        store.waiters[0].store_failed(AWAY)
+        await soon()
+
+        path.from_client.connection_lost(None)
+        await soon()
+
+        assert store.told == ["hold later", "begin", "release"]
+        assert not path.upstream.written
+
+
+async def test_the_end_of_the_worker_gives_up_who_waits(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        assert await path.forwarder.drain(0.01) == 1
+
+        assert store.told == ["give up"]
+
+
+async def test_a_fault_in_the_decision_is_the_requests_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters[0].store_failed(StoreAway("x"))
+        store.hold_later = None  # type: ignore[method-assign,assignment]
+        await soon()
+
+        assert answer(path) == (500, "internal_fault")
+        assert "internal fault in admitting a request" in caplog.text
+
+
+async def test_requests_that_waited_for_each_other_are_served_one_after_the_other(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        path.from_client.data_received(request() * 50)
+        for number in range(51):
+            while len(store.waiters) <= number:
+                await asyncio.sleep(0)
+            assert not path.upstream.written
+            store.waiters[number].held()
+            assert path.upstream.taken()
+            path.from_upstream.data_received(reply())
+            assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
