@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Final
 
 from proxy.budgets import Account, Owner
 from proxy.denials import deny, deny_if_strict
@@ -131,8 +132,8 @@ class _Mint:
             self._tails.append(f"{digits[at : at + 3]}-{variant}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}")
 
 
-_AT_A_TIME = 64
-_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
+_AT_A_TIME: Final = 64
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # RFC 9562 § 4.1: the bits 10
 mint_entry_id = _Mint().mint
 
 

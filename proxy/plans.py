@@ -9,6 +9,7 @@ none outlives a swap of them.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from proxy.budgets import MOST_ACCOUNTS, Account, BudgetBook, HoldSizes, Owner
 from proxy.config import Config
@@ -19,8 +20,8 @@ from proxy.store import moved_account
 from rates import Catalogue, Found, ModelName, NotPriced, Prices, parse_model_name, prices_of
 from rates.catalogue import FIRST, LAST
 
-_PLANS_KEPT = 2048  # about 3 kB each
-_LONGEST_KEPT = 256  # characters: a name is the caller's text
+_PLANS_KEPT: Final = 2048  # about 3 kB each
+_LONGEST_KEPT: Final = 256  # characters: a name is the caller's text
 
 PlanKey = tuple[str, str, str | None, str | None, str, str | None]
 

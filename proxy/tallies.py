@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from datetime import datetime
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -76,7 +76,7 @@ class Place:
         _TWO_DOUBLES.pack_into(self._file._m, self._position, amount, 0.0)  # noqa: SLF001
 
 
-_TWO_DOUBLES = Struct("dd")
+_TWO_DOUBLES: Final = Struct("dd")
 
 
 def place_of(child: Counter | Gauge) -> Place:

@@ -5,7 +5,7 @@ cards and other budgets than the asked one.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from proxy.admission import Admitted
 from proxy.budgets import Account
@@ -16,8 +16,8 @@ from proxy.plans import Rules, Span
 from rates import Found, ModelName, NotPriced, Prices, parse_model_name, prices_of
 
 CountedAs = Literal["reported", "estimated", "presumed"]
-_COUNTED_AS: dict[str, CountedAs] = {"reported": "reported", "estimated": "estimated", "presumed": "presumed"}
-_TERMS_KEPT = 16  # of each plan: like requests end in few ways
+_COUNTED_AS: Final[dict[str, CountedAs]] = {"reported": "reported", "estimated": "estimated", "presumed": "presumed"}
+_TERMS_KEPT: Final = 16  # of each plan: like requests end in few ways
 
 
 class Terms:

@@ -1,6 +1,7 @@
 """Nanos, and the one rounding. A nano is 10^-9 US dollar; amounts are integers of it, rates are Decimals."""
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import Final
 
 Nanos = int
 NANOS_PER_USD = 10**9
@@ -8,7 +9,7 @@ PER_MILLION = 10**6
 
 # Wide enough that no product of a rate (30 digits at most) and a quantity (10 digits at most) is ever rounded.
 EXACT = Context(prec=60)
-_NANO_DIGITS = 9
+_NANO_DIGITS: Final = 9
 
 
 def parse_usd(text: str) -> Decimal:

@@ -1,14 +1,15 @@
 """A card's rates as whole numbers: what each kind costs in parts of a nano."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from rates.errors import NotPriced
 from rates.money import Nanos
 from rates.rate_card import UNIT_KINDS, RateCard
 from rates.usage import KINDS, PROMPT_KINDS
 
-_DIGITS_A_TOKEN = 3  # US dollars a million tokens → nanos a token: 10^9 / 10^6
-_DIGITS_A_PIECE = 9  # US dollars a piece → nanos
+_DIGITS_A_TOKEN: Final = 3  # US dollars a million tokens → nanos a token: 10^9 / 10^6
+_DIGITS_A_PIECE: Final = 9  # US dollars a piece → nanos
 
 
 class WholeRates:

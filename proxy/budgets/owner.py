@@ -1,9 +1,10 @@
 """The owner: who pays for a request."""
 
 from dataclasses import dataclass
+from typing import Final
 
-_KEY = "key-"
-_SHOWN_DIGITS = 8  # hex digits of the key's digest that people see
+_KEY: Final = "key-"
+_SHOWN_DIGITS: Final = 8  # hex digits of the key's digest that people see
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 
@@ -29,7 +30,7 @@ class Period:
         return self.start is None or self.end is None or self.start <= at < self.end
 
 
-_FARTHEST_EAST = timedelta(hours=15)  # Kiribati is 14 hours ahead of UTC
+_FARTHEST_EAST: Final = timedelta(hours=15)  # Kiribati is 14 hours ahead of UTC
 TOTAL = Period(PeriodKind.TOTAL, "total", None, None)
 
 

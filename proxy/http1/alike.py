@@ -1,13 +1,18 @@
 """Requests that are alike: those of one client mostly differ in nothing but the length of their body."""
 
+from typing import Final
+
 from proxy.http1.heads import RequestHead, read_request
 
 MOST = 512
 """Heads that are remembered; some 6 KB each at most."""
 LARGEST = 2048  # bytes of a head that is worth remembering
-_ONCE = 4096  # heads of which only is known that they came
-_LENGTHS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")  # as clients write it; any other way is read as a whole
-_LONGEST_NUMBER = 15  # digits, as in a head that is read as a whole
+_ONCE: Final = 4096  # heads of which only is known that they came
+_LENGTHS: Final = (
+    b"\r\nContent-Length: ",
+    b"\r\ncontent-length: ",
+)  # as clients write it; any other way is read as a whole
+_LONGEST_NUMBER: Final = 15  # digits, as in a head that is read as a whole
 
 
 class SeenHeads:

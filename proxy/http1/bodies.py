@@ -2,24 +2,27 @@
 
 import re
 from abc import ABC, abstractmethod
+from typing import Final
 
 from proxy.http1.fields import BadHttp, read_fields
 
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and extensions
 MAX_EXTENSIONS = 16 * 1024  # bytes of extensions in one body: nobody needs any
 MAX_TRAILERS = 16 * 1024
-_MAX_WHOLE = 2048  # bytes of a chunk that is looked up in _WHOLE
+_MAX_WHOLE: Final = 2048  # bytes of a chunk that is looked up in _WHOLE
 
-_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
+_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,8}")
 # An extension as every reader takes it: no blanks, no quotes. Others are refused.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?)*)")
+_SIZE_LINE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,8})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?)*)"
+)
 # By the bytes of a chunk with all that frames it: its size line in the usual form, and where its payload begins.
 # Filled as they occur.
-_WHOLE: dict[int, tuple[bytes, int]] = {}
+_WHOLE: Final[dict[int, tuple[bytes, int]]] = {}
 # In a trailer these would change how the message is read, for who heeds them: refused.
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer", b"upgrade"})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer", b"upgrade"})
 # And these say what has to be known before the body: they go no further.
-_NOT_IN_TRAILERS = frozenset(
+_NOT_IN_TRAILERS: Final = frozenset(
     {
         b"keep-alive", b"te", b"authorization", b"content-encoding", b"content-type", b"content-range", b"expect",
         b"cookie", b"set-cookie", b"api-key", b"x-api-key", b"x-taximeter-entry", b"x-taximeter-cost-usd",

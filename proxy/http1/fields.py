@@ -6,20 +6,20 @@ bare CR or LF, a NUL.
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 # RFC 9110 § 5.3: these have one value; of two, each reader picks its own. Keys too: who pays must not be a choice.
-_SINGLE = frozenset(
+_SINGLE: Final = frozenset(
     {
         b"host", b"content-length", b"transfer-encoding", b"expect", b"content-encoding", b"content-type",
         b"authorization", b"api-key", b"x-api-key", b"upgrade",
     }
 )  # fmt: skip
 # CGI-like servers read `_` as `-`: for them these frame the message, or say whose it is.
-_DISGUISED = frozenset(
+_DISGUISED: Final = frozenset(
     name.replace(b"-", b"_")
     for name in (b"content-length", b"transfer-encoding", b"content-encoding", b"api-key", b"x-api-key")
 )
@@ -75,8 +75,8 @@ def _field(line: bytes) -> Field:
 # Of a message's lines nearly all came before, from the same clients and upstreams: each is looked at once. A line is
 # remembered when it comes for the second time: ids and times never do.
 _MOST_SEEN, _LONGEST_SEEN = 2048, 256  # lines; bytes
-_SEEN: dict[bytes, Field] = {}
-_ONCE: set[int] = set()
+_SEEN: Final[dict[bytes, Field]] = {}
+_ONCE: Final[set[int]] = set()
 
 
 def _new_field(line: bytes) -> Field:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Final
 
 from proxy.http1.bodies import Body, Chunked, Empty, Length, UntilClose
 from proxy.http1.fields import BadHttp, Field, read_fields
@@ -12,12 +13,14 @@ MAX_HEAD = 64 * 1024
 
 # Methods are words in capitals. A target is a path (RFC 9112 § 3.2.1): its characters are those of RFC 3986, and some
 # that clients send all the same; never a quote, a backslash or a fragment.
-_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) (/[!$-;=?-\[\]^_`a-z{|}~]*) HTTP/1\.([01])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_LENGTH = re.compile(rb"[0-9]{1,15}")  # below 2 ** 53: whoever reads it reads the same number
+_REQUEST_LINE: Final = re.compile(rb"([A-Z][A-Z-]{0,31}) (/[!$-;=?-\[\]^_`a-z{|}~]*) HTTP/1\.([01])")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}")  # below 2 ** 53: whoever reads it reads the same number
 # A name or an address, and a port.
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
-_BLANKS = b" \t"
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
+)
+_BLANKS: Final = b" \t"
 
 
 def end_of_head(data: bytes, searched: int = 0) -> int:
@@ -31,8 +34,8 @@ def end_of_head(data: bytes, searched: int = 0) -> int:
     return end if end >= 4 else -1
 
 
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-_SHORT = 64  # bytes
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_SHORT: Final = 64  # bytes
 
 
 @lru_cache(maxsize=64)

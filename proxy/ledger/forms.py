@@ -4,6 +4,7 @@ What comes from outside is written by the encoder each time.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from proxy.ledger.entry import Status
 from proxy.ledger.line_text import DAY, LinePieces, LineText
@@ -12,7 +13,7 @@ from proxy.ledger.sums import SumKey, row_of
 from proxy.ledger.texts import encode, items, members, plain_or_none, text
 from rates.money import Nanos
 
-_BEGINNING = members(line="entry", kind="inference", requests=1)
+_BEGINNING: Final = members(line="entry", kind="inference", requests=1)
 
 
 class OpenedForm:

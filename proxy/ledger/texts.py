@@ -1,12 +1,13 @@
 """Records as JSON text, and moments as they stand in them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
 encode = msgspec.json.Encoder().encode
-_MILLISECONDS = tuple(f"{number:03}Z" for number in range(1000))
-_SECOND = timedelta(seconds=1)
+_MILLISECONDS: Final = tuple(f"{number:03}Z" for number in range(1000))
+_SECOND: Final = timedelta(seconds=1)
 
 
 def text(record: msgspec.Struct) -> str:
@@ -65,4 +66,4 @@ def utc_text(at: datetime) -> str:
     return shown + _MILLISECONDS[at.microsecond // 1000]
 
 
-_LAST_BUT_ONE = datetime.max.replace(tzinfo=UTC) - _SECOND
+_LAST_BUT_ONE: Final = datetime.max.replace(tzinfo=UTC) - _SECOND

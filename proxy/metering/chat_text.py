@@ -1,14 +1,14 @@
 """The text that a chat model wrote, for an estimate: content, refusals, tool calls, reasoning where it is visible."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
 from proxy.metering.reader import CalledName
 from proxy.metering.shapes import CHOICES, PlainChatEvent
 
-_TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning")
+_TEXT_MEMBERS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 text_of_part = strings_of(*_TEXT_MEMBERS, "arguments", "transcript")
 
 

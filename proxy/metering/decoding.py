@@ -2,10 +2,11 @@
 
 import zlib
 from collections.abc import Iterator
+from typing import Final
 
 # One decoded piece: a small body that unpacks to a huge one is never in memory as a whole.
-_PIECE = 1024 * 1024
-_GZIP_MAGIC = b"\x1f\x8b"
+_PIECE: Final = 1024 * 1024
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's window bits for the three formats
 
 

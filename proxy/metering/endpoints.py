@@ -6,6 +6,7 @@ To meter another endpoint, write its reader in `usage_readers` and give its row 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote
 
 from proxy.metering.reader import Reader
@@ -33,7 +34,7 @@ class Endpoint:
         return self.reader is not None
 
 
-_ROWS: dict[tuple[str, str], Endpoint] = {
+_ROWS: Final[dict[tuple[str, str], Endpoint]] = {
     ("POST", "chat/completions"): Endpoint(
         "chat/completions", CHAT, ("max_tokens", "max_completion_tokens"), usage_on_request=True
     ),
@@ -42,13 +43,13 @@ _ROWS: dict[tuple[str, str], Endpoint] = {
     ("POST", "embeddings"): Endpoint("embeddings", EMBEDDINGS, writes=False),
 }
 # Rows with an id in their path.
-_PATTERNS = (
+_PATTERNS: Final = (
     (("GET", re.compile(r"responses/[^/]+")), Endpoint("responses", later=RESPONSES)),
     (("POST", re.compile(r"responses/[^/]+/cancel")), Endpoint("responses", later=RESPONSES)),
 )
 
 # Forwarded and counted under these names; longer ones first where one begins with another.
-_NAMES = (
+_NAMES: Final = (
     "audio/speech",
     "audio/transcriptions",
     "audio/translations",
@@ -71,8 +72,8 @@ _NAMES = (
     "vector_stores",
     "videos",
 )
-_UNMETERED = {name: Endpoint(name) for name in _NAMES}
-_OTHER = Endpoint("other")
+_UNMETERED: Final = {name: Endpoint(name) for name in _NAMES}
+_OTHER: Final = Endpoint("other")
 
 
 def endpoint_of(method: str, path: str) -> Endpoint:
@@ -96,5 +97,5 @@ def _look(method: str, path: str) -> Endpoint:
 
 
 # Nearly all requests have one of few paths; others must not fill the memory.
-_LONGEST_SEEN = 128
+_LONGEST_SEEN: Final = 128
 _seen = lru_cache(maxsize=512)(_look)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from rates.usage import MAX_QUANTITY
 
@@ -9,21 +10,21 @@ CountTexts = Callable[[Iterable[str]], int]
 """Counts what a model wrote: texts that stand apart from each other."""
 
 # English prose has 4 to 5 characters a token, code and JSON about 3.
-_PROMPT_BYTES_PER_TOKEN = 3
-_TEXT_CHARACTERS_PER_TOKEN = 4
+_PROMPT_BYTES_PER_TOKEN: Final = 3
+_TEXT_CHARACTERS_PER_TOKEN: Final = 4
 # The most that an image takes in tiles of 512 pixels: 85 + 8 * 170 (gpt-4o and gpt-4.1, 768 by 2048).
-_TOKENS_PER_IMAGE = 1445
+_TOKENS_PER_IMAGE: Final = 1445
 # Audio: about 10 tokens a second; a second of MP3 at 64 kbit/s is 10,700 characters of base64, of WAV more.
 AUDIO_CHARACTERS_PER_TOKEN = 1000
 
-_BASE64 = rb"[A-Za-z0-9+/=\\_-]"
-_DATA_URL = re.compile(rb";base64," + _BASE64 + rb"*+")
-_AUDIO = re.compile(rb'"data"[ \t\n\r]*+:[ \t\n\r]*+"(' + _BASE64 + rb"{256,}+)")
+_BASE64: Final = rb"[A-Za-z0-9+/=\\_-]"
+_DATA_URL: Final = re.compile(rb";base64," + _BASE64 + rb"*+")
+_AUDIO: Final = re.compile(rb'"data"[ \t\n\r]*+:[ \t\n\r]*+"(' + _BASE64 + rb"{256,}+)")
 
 _SEMICOLON, _BACKSLASH = b";"[0], b"\\"[0]
-_ASCII = bytes(range(0x80))
-_ASCII_AND_CONTINUATION = bytes(range(0xC0))
-_ALL_BUT_FOUR_BYTE_LEADS = bytes(range(0xF0))
+_ASCII: Final = bytes(range(0x80))
+_ASCII_AND_CONTINUATION: Final = bytes(range(0xC0))
+_ALL_BUT_FOUR_BYTE_LEADS: Final = bytes(range(0xF0))
 
 
 def count_text(text: str) -> int:

@@ -1,5 +1,7 @@
 """A reply as a stream of events: read as it passes, and shown without its usage where that has to be hidden."""
 
+from typing import Final
+
 from msgspec import UNSET
 
 from proxy.metering.answer import Answer
@@ -9,7 +11,7 @@ from proxy.metering.reader import Reader
 from proxy.metering.seen_text import SeenText
 from proxy.metering.sse import MAX_EVENT, EventCutter, Kind, data_of, is_one_line
 
-_DONE = b"[DONE]"
+_DONE: Final = b"[DONE]"
 
 
 class EventStream:

@@ -5,17 +5,18 @@ member `"usage": null` in each other event. Both go; every other byte stays.
 """
 
 import re
+from typing import Final
 
 from proxy.metering.json_members import scan_object
 from proxy.metering.sse import BOM, DataLine, comments_of, data_lines
 
-_USAGE = b"usage"
-_COMPACT = b',"usage":null'
-_PADDING = b',"obfuscation":"'
+_USAGE: Final = b"usage"
+_COMPACT: Final = b',"usage":null'
+_PADDING: Final = b',"obfuscation":"'
 # `"usage":null` at the end of the JSON of a block of one line. Where the JSON is valid, an unescaped quote is a
 # delimiter of a string; counted from the closing brace, these are a key's own. So this is a member of the outermost
 # object and nothing inside a string. (`obfuscation` is what OpenAI pads its chunks with, after the usage.)
-_LAST_MEMBER = re.compile(
+_LAST_MEMBER: Final = re.compile(
     rb'"usage"[ \t]*+:[ \t]*+null'
     rb'(?=(?:[ \t]*+,[ \t]*+"obfuscation"[ \t]*+:[ \t]*+"[^"\\]*+")?[ \t]*+\}(?:\n\n|\r\n\r\n)\Z)'
 )

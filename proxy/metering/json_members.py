@@ -6,18 +6,18 @@ so they are linear in the input.
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 # The four blanks of JSON (RFC 8259), neither more nor less: \s would take others too.
 BLANKS = b" \t\n\r"
-_BLANK = rb"[ \t\n\r]*+"
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_INSIDE = rb'[^"\[\]{}]++|' + _STRING
+_BLANK: Final = rb"[ \t\n\r]*+"
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_INSIDE: Final = rb'[^"\[\]{}]++|' + _STRING
 # Deeper than any request or chunk of sense (a chunk with all its logprobs is 9 deep). Brackets without end must not
 # take time without end: what is deeper is not looked into.
-_DEPTH = 64
+_DEPTH: Final = 64
 
 
 def _container(depth: int) -> bytes:
@@ -27,14 +27,14 @@ def _container(depth: int) -> bytes:
     return pattern
 
 
-_OPENING = re.compile(_BLANK + rb"\{" + _BLANK)
-_MEMBER = re.compile(
+_OPENING: Final = re.compile(_BLANK + rb"\{" + _BLANK)
+_MEMBER: Final = re.compile(
     rb"(%b)%b:%b(%b|[^ \t\n\r\",:\[\]{}]++|%b)%b([,}])%b"
     % (_STRING, _BLANK, _BLANK, _STRING, _container(_DEPTH), _BLANK, _BLANK),
     re.DOTALL,
 )
 
-_TEXT = msgspec.json.Decoder(str)
+_TEXT: Final = msgspec.json.Decoder(str)
 
 
 class Member(NamedTuple):

@@ -6,7 +6,7 @@ Numbers are believed as a whole or not at all: one absurd quantity makes the usa
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,8 +29,8 @@ class _Names:
     out: str
 
 
-_CHAT = _Names("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
-_RESPONSES = _Names("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+_CHAT: Final = _Names("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_RESPONSES: Final = _Names("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 
 
 def _believed_or_not(read: Callable[[dict[str, Any]], Usage | None]) -> Callable[[object], SaidUsage]:

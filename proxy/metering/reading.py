@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -16,15 +16,15 @@ from proxy.metering.tally import Tally
 from rates.usage import MAX_QUANTITY, Usage
 
 # What a reply's calls take beyond names and arguments; measured: see tests/data/token_pairs.
-_CALL = 7
-_PARALLEL_CALL = 14
+_CALL: Final = 7
+_PARALLEL_CALL: Final = 14
 """Each of several: they are wrapped once more."""
 
 # Around an answer stand tokens that nobody sees and that are charged; measured likewise. gpt-5 opens a thought even if
 # it thinks nothing. The token that ends an answer is charged in /responses alone.
-_GPT_5 = re.compile(r"gpt-5(?:\.1)?(?!\.?[0-9]|-chat)")
-_SINCE_GPT_5_2 = re.compile(r"gpt-(?:5\.|[6-9])(?!.*-chat)")
-_FRAMES = {
+_GPT_5: Final = re.compile(r"gpt-5(?:\.1)?(?!\.?[0-9]|-chat)")
+_SINCE_GPT_5_2: Final = re.compile(r"gpt-(?:5\.|[6-9])(?!.*-chat)")
+_FRAMES: Final = {
     "chat/completions": ((_GPT_5, 9), (_SINCE_GPT_5_2, 3), (re.compile(r"o[134](?![0-9a-z])"), 13)),
     "responses": ((_GPT_5, 6), (_SINCE_GPT_5_2, 4), (re.compile(r""), 1)),
 }

@@ -3,6 +3,8 @@
 Only the few fields that meter are decoded; the body itself goes on byte for byte, but for one spliced member.
 """
 
+from typing import Final
+
 from proxy.metering.endpoints import Endpoint
 from proxy.metering.estimate import count_prompt
 from proxy.metering.json_members import BLANKS, Object, scan_object
@@ -11,7 +13,7 @@ from proxy.metering.records import RequestFacts
 from proxy.metering.shapes import ONE_BY_ONE, OPTIONS, PROMPTS, REQUEST_FIELDS, RequestFields
 from rates.usage import MAX_QUANTITY
 
-_ON = b'{"include_usage":true}'
+_ON: Final = b'{"include_usage":true}'
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> RequestFacts:

@@ -5,7 +5,7 @@ A stream repeats the response as it stands in `response.created`, `.in_progress`
 counted from `tool_usage` where that is there, else from the items of `output`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -17,11 +17,11 @@ from proxy.metering.responses_text import plain_texts, text_of_event, text_of_pa
 from proxy.metering.shapes import ANYTHING, PLAIN_OUTPUT_EVENT, RESPONSE, RESPONSE_EVENT, Response
 from rates.usage import Usage
 
-_UNFINISHED = ("queued", "in_progress")
-_LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-_PREVIEW = "web_search_preview"
-_SEARCH = "web_search"
-_NOTHING = Said(model=None, upstream_id=None, service_tier=None, usage=None, error=False)
+_UNFINISHED: Final = ("queued", "in_progress")
+_LAST_EVENTS: Final = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+_PREVIEW: Final = "web_search_preview"
+_SEARCH: Final = "web_search"
+_NOTHING: Final = Said(model=None, upstream_id=None, service_tier=None, usage=None, error=False)
 
 
 def read_response(data: bytes) -> Said | None:

@@ -1,7 +1,7 @@
 """The text that a model wrote in a response, for an estimate: messages, refusals, calls, visible reasoning."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from proxy.metering.cut_json import strings_of
 from proxy.metering.lenient_json import decode
@@ -9,11 +9,11 @@ from proxy.metering.reader import CalledName
 from proxy.metering.shapes import OUTPUT, OUTPUT_EVENT, PlainOutputEvent
 
 # Of an item: what a call says, and the lists of parts that have text.
-_STRINGS = ("arguments", "input", "code")
-_PARTS = ("content", "summary")
-_CALLS = ("function_call", "custom_tool_call", "mcp_call", "code_interpreter_call")
-_TOLD_OTHERWISE = ("error", "response.output_item.added")
-_NO_TEXT = ("response.audio.delta", "response.shell_call_output_content.delta")
+_STRINGS: Final = ("arguments", "input", "code")
+_PARTS: Final = ("content", "summary")
+_CALLS: Final = ("function_call", "custom_tool_call", "mcp_call", "code_interpreter_call")
+_TOLD_OTHERWISE: Final = ("error", "response.output_item.added")
+_NO_TEXT: Final = ("response.audio.delta", "response.shell_call_output_content.delta")
 
 text_of_part = strings_of("text", "refusal", "arguments")
 

@@ -3,6 +3,7 @@ and then this was never needed. So it is taken in as it comes, put in order now 
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from proxy.metering.estimate import CountTexts
 from proxy.metering.reader import CalledName
@@ -10,11 +11,11 @@ from proxy.metering.reader import CalledName
 MAX_TEXT = 4 * 1024 * 1024
 """Characters. What comes beyond them is not kept: it counts like what was kept, by its length."""
 # What a text costs that is kept by itself, in characters.
-_APART = 64
+_APART: Final = 64
 # Texts as they came: each takes some 60 bytes for its 5 characters.
-_MAX_FRESH = 128
+_MAX_FRESH: Final = 128
 # Bytes of the event that brought them: above, they are put in order at once.
-_LARGE = 4096
+_LARGE: Final = 4096
 
 
 class SeenText:

@@ -6,7 +6,7 @@ its `rest`, join up to exactly its input, however that was split.
 
 import re
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 MAX_EVENT = 16 * 1024 * 1024
 """Bytes. A larger event is passed on in pieces, unread."""
@@ -15,9 +15,9 @@ BOM = b"\xef\xbb\xbf"
 """May stand at the very start of a stream; it is not part of the first line."""
 
 # The end of two line ends in a row. Of the four pairs of \r and \n only \r\n is a single line end.
-_BLANK_LINE = re.compile(rb"\n\n|[\r\n]\r\n?")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-_BEFORE_LAST = 3  # bytes of a blank line that can have come before its last one
+_BLANK_LINE: Final = re.compile(rb"\n\n|[\r\n]\r\n?")
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_BEFORE_LAST: Final = 3  # bytes of a blank line that can have come before its last one
 
 
 class Kind(Enum):

@@ -1,6 +1,7 @@
 """Counting texts with a tokenizer, in pieces and up to a bound, so that no text holds a CPU for long."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from proxy.metering.encodings import Encode
 from proxy.metering.estimate import count_text
@@ -9,11 +10,11 @@ MOST = 1024 * 1024
 """Characters that one tally encodes. Beyond it the rest counts like what was encoded: ordinary text takes 0.1 s up to
 here, the most hostile that we know 0.6 s."""
 # A text costs a call, however short it is: as much as so many characters.
-_CALL = 32
+_CALL: Final = 32
 # Characters. Some million blanks at once make tiktoken panic, and very long words take it longer than short ones.
-_PIECE = 8 * 1024
+_PIECE: Final = 8 * 1024
 # How far from its end a piece looks for a place where nothing is cut apart.
-_LOOK_BACK = 256
+_LOOK_BACK: Final = 256
 
 
 class Tally:

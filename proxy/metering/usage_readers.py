@@ -5,6 +5,7 @@ Decoding is partial: only what meters becomes an object, the rest stays bytes. /
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from proxy.metering import chat_text, completion_text
 from proxy.metering.lenient_json import decode, short_name
@@ -12,7 +13,7 @@ from proxy.metering.quantities import chat_usage, embeddings_usage, usual_chat_u
 from proxy.metering.reader import PlainEvent, Reader, Said, SaidUsage
 from proxy.metering.shapes import ANYTHING, CHAT_REPLY, PLAIN_CHAT_EVENT, PLAIN_COMPLETION_EVENT, REPLY, REPLY_EVENT
 
-_EMPTY_LIST = re.compile(rb"\[[ \t\n\r]*+\]\Z")
+_EMPTY_LIST: Final = re.compile(rb"\[[ \t\n\r]*+\]\Z")
 
 
 def read_chat_reply(data: bytes) -> Said | None:

@@ -1,6 +1,7 @@
 """A reply in one piece: kept up to a bound, and read when it has ended."""
 
 import re
+from typing import Final
 
 from proxy.metering.answer import Answer
 from proxy.metering.estimate import CountTexts
@@ -9,9 +10,9 @@ from proxy.metering.reader import Reader
 
 MAX_REPLY = 32 * 1024 * 1024
 """Bytes. Of a larger reply only the beginning is kept, for an estimate."""
-_MAX_PART = 4 * 1024 * 1024
+_MAX_PART: Final = 4 * 1024 * 1024
 # Events that were sent under another content type.
-_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
+_EVENTS: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
 
 NOTHING_SAID = Answer(1)
 """Nobody changes it: whoever reads a reply puts another one in its place."""

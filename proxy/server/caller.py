@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 from proxy.budgets import ANONYMOUS, Owner
 from proxy.budgets.glob import fits
@@ -25,7 +26,7 @@ GRACE_SECONDS = 300.0  # so much longer while the store is away
 MAX_CACHED = 10_000
 
 # What a taximeter key is good for: inference. Files, jobs, and the account itself belong to the upstream key's owner.
-_OPEN_PATHS = re.compile(
+_OPEN_PATHS: Final = re.compile(
     r"(?:chat/completions|completions|responses(?:/.*)?|embeddings|moderations|models(?:/.*)?"
     r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))"
 )

@@ -6,7 +6,7 @@ Requests that follow before the reply is whole (pipelining) wait here, and the c
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from proxy.deadlines import NEVER, Deadlines
 from proxy.http1 import BadHttp, Body, Empty, Length, SeenHeads, end_of_head
@@ -21,8 +21,8 @@ LINGER_SECONDS = 5.0  # a client that still sends when it was answered: else it 
 MAX_WAITING = 256 * 1024
 """Bytes of following requests, or of a body that nobody has asked for, that are kept."""
 WRITE_BUFFER = 256 * 1024
-_ALL_THERE = Empty()  # the rest of a body of which nothing is to come
-_CAPITALS = frozenset(range(ord("A"), ord("Z") + 1))
+_ALL_THERE: Final = Empty()  # the rest of a body of which nothing is to come
+_CAPITALS: Final = frozenset(range(ord("A"), ord("Z") + 1))
 
 
 class House(Protocol):

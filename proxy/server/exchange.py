@@ -10,7 +10,7 @@ Above 300 lines because it is one state machine: whatever changes an exchange st
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from proxy.admission import Admitted
 from proxy.deadlines import NEVER
@@ -28,39 +28,29 @@ from proxy.store import Refusal
 from proxy.upstream import Attempt
 from rates.money import usd_text
 
+if TYPE_CHECKING:
+    from proxy.server.gate import Gate
+
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
 MAX_PRICED_REPLY = 4 * 1024 * 1024
 # Seconds that a JSON reply waits for a count of what the upstream did not say; then it has no cost in its head.
 COUNTING_SECONDS = 1.0
 
 
-class Keeper(Protocol):
-    """Keeps exchanges alive."""
-
-    def over(self, exchange: "Exchange") -> None:
-        """Called once, when nothing is to come any more but perhaps a count of tokens."""
-
-    def not_held(self, exchange: "Exchange", answer: Refusal | StoreAway | JournalFailed) -> None:
-        """The money was not set aside, or nothing could be journalled: somebody has to decide."""
-
-    def withdrawn(self, exchange: "Exchange") -> None:
-        """It will not be sent. `over` follows."""
-
-
 class Exchange:
     """A metered attempt, from when it may pass to its settlement."""
 
     __slots__ = (
-        "_answer", "_attempt", "_beginning", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows", "_hide_usage",
-        "_is_counted_open", "_is_over", "_keeper", "_keeps", "_kept", "_kept_size", "_latency_ms", "_meter", "_request",
-        "_sent", "_settled", "_started", "_status", "_trailers", "_waits_for_count", "admitted", "deadline", "envelope",
-        "facts",
+        "_answer", "_attempt", "_beginning", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows", "_gate",
+        "_hide_usage", "_is_counted_open", "_is_over", "_keeps", "_kept", "_kept_size", "_latency_ms", "_meter",
+        "_request", "_sent", "_settled", "_started", "_status", "_trailers", "_waits_for_count", "admitted",
+        "deadline", "envelope", "facts",
     )  # fmt: skip
 
     def __init__(
         self,
         desk: Desk,
-        keeper: Keeper,
+        gate: "Gate",
         request: Request,
         envelope: Envelope,
         facts: RequestFacts,
@@ -73,7 +63,7 @@ class Exchange:
     ) -> None:
         """`beginning` and `body` are what goes upstream."""
         self._desk = desk
-        self._keeper = keeper
+        self._gate = gate
         self._request = request
         self.envelope = envelope
         self.facts = facts
@@ -130,7 +120,7 @@ class Exchange:
 
     def _not_held(self, answer: Refusal | StoreAway | JournalFailed) -> None:
         if not self._is_over:
-            self._keeper.not_held(self, answer)
+            self._gate.not_held(self, answer)
 
     def refuse(self, refused: replies.Refused) -> None:
         """It is not sent. Nothing is held for it any more, and nothing is journalled."""
@@ -139,13 +129,13 @@ class Exchange:
 
     def _withdraw(self) -> None:
         """Nobody waits for the store's word any more."""
-        self._keeper.withdrawn(self)
+        self._gate.withdrawn(self)
         self._leave()
 
     def _leave(self) -> None:
         self._is_over = True
         self._request.serving = None
-        self._keeper.over(self)
+        self._gate.over(self)
 
     def send(self) -> None:
         """From here on it ends by itself, in one reading."""
@@ -398,7 +388,7 @@ class Exchange:
             self._settle()
         else:
             self._count.add_done_callback(lambda _: self._settle())
-        self._keeper.over(self)
+        self._gate.over(self)
 
     def _settle(self) -> None:
         """Count the request, and move its money; without an upstream byte there is only its hold to let go."""

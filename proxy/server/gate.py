@@ -113,12 +113,15 @@ class Gate:
     # --- called by an exchange ---
 
     def over(self, exchange: Exchange) -> None:
+        """Once: nothing is to come any more but perhaps a count of tokens."""
         self._under_way.over(exchange)
 
     def not_held(self, exchange: Exchange, answer: Refusal | StoreAway | JournalFailed) -> None:
+        """The money was not set aside, or nothing could be journalled: that has to be decided."""
         self._decide(exchange, answer, None)
 
     def withdrawn(self, exchange: Exchange) -> None:
+        """It will not be sent, for nobody waits for it any more; `over` follows."""
         deciding = self._deciding.pop(exchange, None)
         if deciding is not None:
             deciding.cancel()

@@ -1,28 +1,29 @@
 """Which header lines pass, in both directions. What is not named here passes untouched, in order, case and number."""
 
 import re
+from typing import Final
 
 from proxy.config import Secret
 from proxy.http1 import RequestHead, ResponseHead, field_line
 
 # RFC 9110 § 7.6.1: they speak of one connection only.
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     {
         b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
         b"te", b"trailer", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
-_REQUEST_OWN = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
-_REQUEST_READ = _REQUEST_OWN | {b"accept-encoding"}
-_KEY_HEADERS = frozenset({b"authorization", b"api-key", b"x-api-key"})
-_ACCOUNT_HEADERS = frozenset({b"openai-organization", b"openai-project"})
-_REPLY_OWN = _HOP_BY_HOP | {b"x-taximeter-entry", b"x-taximeter-cost-usd"}
+_REQUEST_OWN: Final = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+_REQUEST_READ: Final = _REQUEST_OWN | {b"accept-encoding"}
+_KEY_HEADERS: Final = frozenset({b"authorization", b"api-key", b"x-api-key"})
+_ACCOUNT_HEADERS: Final = frozenset({b"openai-organization", b"openai-project"})
+_REPLY_OWN: Final = _HOP_BY_HOP | {b"x-taximeter-entry", b"x-taximeter-cost-usd"}
 # A taximeter key in whatever form and place it was presented: with a scheme or without, alone or beside another key.
-_TAXIMETER_KEY = re.compile(rb"(?:^|[\s,])tm-")
-_KEY_AMONG_PROTOCOLS = re.compile(rb"(?:^|[\s,.])tm-")
+_TAXIMETER_KEY: Final = re.compile(rb"(?:^|[\s,])tm-")
+_KEY_AMONG_PROTOCOLS: Final = re.compile(rb"(?:^|[\s,.])tm-")
 
-_IDENTITY = b"Accept-Encoding: identity"
-_UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
+_IDENTITY: Final = b"Accept-Encoding: identity"
+_UPGRADE: Final = (b"Connection: Upgrade", b"Upgrade: websocket")
 
 
 def to_upstream(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 from proxy.admission import mint_entry_id
 from proxy.deadlines import Deadlines
@@ -90,7 +90,7 @@ class Listener:
         )
 
 
-_FAULT = "internal fault while serving a request"
+_FAULT: Final = "internal fault while serving a request"
 
 
 def _give_up(request: Request) -> None:

@@ -4,6 +4,7 @@ It is counted, and looked at only where it may end what was accepted before.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from proxy.errors import UpstreamError
 from proxy.http1 import ResponseHead, chunk, last_chunk
@@ -14,7 +15,7 @@ from proxy.server.headers import to_client
 from proxy.server.request import Request
 from proxy.upstream import Attempt, Upstream
 
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Passage:

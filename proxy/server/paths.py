@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote
 
 from proxy.server import replies
@@ -59,5 +60,5 @@ def _below_azure(path: str) -> tuple[str, str | None]:
 
 
 # Nearly all requests have one of few paths; others must not fill the memory.
-_LONGEST_SEEN = 128
+_LONGEST_SEEN: Final = 128
 _seen = lru_cache(maxsize=512)(_look)

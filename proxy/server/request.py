@@ -2,7 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.http1 import Body, RequestHead, chunk, last_chunk
 from proxy.server.replies import Refused, body_too_large
@@ -10,10 +10,10 @@ from proxy.server.replies import Refused, body_too_large
 if TYPE_CHECKING:
     from proxy.server.connection import ClientConnection
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_OK = b"HTTP/1.1 200 OK"
-_CHUNKED = b"Transfer-Encoding: chunked"
-_CLOSE = b"Connection: close"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OK: Final = b"HTTP/1.1 200 OK"
+_CHUNKED: Final = b"Transfer-Encoding: chunked"
+_CLOSE: Final = b"Connection: close"
 LARGE = 64 * 1024
 """Bytes. A larger piece is not copied to be framed."""
 

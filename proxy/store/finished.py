@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -15,7 +16,7 @@ from proxy.store import keys
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw
 
 _SETTLE, _SKIP, _PARK = 4, 5, 6
-_CHARGED_ELSEWHERE = 2
+_CHARGED_ELSEWHERE: Final = 2
 _entry = msgspec.json.Decoder(LedgerEntry).decode
 _body = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 

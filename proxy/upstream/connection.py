@@ -9,13 +9,16 @@ Above 300 lines because it is one state machine: whatever changes a connection s
 import asyncio
 import logging
 import socket
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
-from proxy.deadlines import NEVER, TICK_SECONDS, Deadlines
+from proxy.deadlines import NEVER, TICK_SECONDS
 from proxy.errors import UpstreamTooSlow, UpstreamUnreachable
 from proxy.http1 import BadHttp, Body, ResponseHead, end_of_head, read_response
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.kernel import Kernel, Mark, Taken
+
+if TYPE_CHECKING:
+    from proxy.upstream.pool import Upstream
 
 PIECE = 256 * 1024
 """Bytes of a large body that are written at once: nobody else waits for more."""
@@ -24,18 +27,6 @@ UNDECIDED_SECONDS, LOOK_SECONDS = 1.0, 0.01
 WRITE_BUFFER = 64 * 1024
 
 log = logging.getLogger(__name__)
-
-
-class Home(Protocol):
-    """Where a connection belongs."""
-
-    shown: str
-    silence_seconds: float
-    deadlines: Deadlines
-
-    def give_back(self, connection: "Connection") -> None: ...
-    def repeat(self, attempt: Attempt) -> None: ...
-    def gone(self, connection: "Connection") -> None: ...
 
 
 class Connection:
@@ -50,7 +41,7 @@ class Connection:
         "_is_paused", "_kernel", "_loop", "_mark", "_transport", "_tunnels", "_unsent", "deadline", "made_at", "served",
     )  # fmt: skip
 
-    def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, home: "Upstream", loop: asyncio.AbstractEventLoop) -> None:
         self._home = home
         self._loop = loop
         self._deadlines = home.deadlines
