@@ -20,7 +20,7 @@ from proxy.store import moved_account
 from rates import Catalogue, Found, ModelName, NotPriced, Prices, parse_model_name, prices_of
 from rates.catalogue import FIRST, LAST
 
-_PLANS_KEPT: Final = 2048  # about 3 kB each
+_PLANS_KEPT = 2048  # about 3 kB each
 _LONGEST_KEPT: Final = 256  # characters: a name is the caller's text
 
 PlanKey = tuple[str, str, str | None, str | None, str, str | None]

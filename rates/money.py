@@ -46,7 +46,7 @@ def usd_text(nanos: Nanos | None) -> str | None:
     if nanos is None:
         return None
     whole, rest = divmod(abs(nanos), NANOS_PER_USD)
-    text = f"{whole}.{rest:09}".rstrip("0") if rest else str(whole)
+    text = f"{whole}.{str(rest).zfill(_NANO_DIGITS).rstrip('0')}" if rest else str(whole)
     return text if nanos >= 0 else f"-{text}"
 
 

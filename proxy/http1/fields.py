@@ -60,17 +60,31 @@ def _field(line: bytes) -> Field:
         raise BadHttp("a header line is folded")
     if not colon:
         raise BadHttp("a header line has no colon")
-    if not _TOKEN.fullmatch(name):
-        raise BadHttp("a header's name is empty, or has a character that no name has")
+    lower = _NAMES.get(name) or _new_name(name)
     if not _VALUE.fullmatch(value):
         if b"\r" in value or b"\n" in value:
             raise BadHttp("a line of the head does not end with CR LF")
         raise BadHttp("a control character stands in the head")
+    return Field(lower, value.strip(b" \t"), line)
+
+
+def _new_name(name: bytes) -> bytes:
+    """In lower case. Raises BadHttp."""
+    if not _TOKEN.fullmatch(name):
+        raise BadHttp("a header's name is empty, or has a character that no name has")
     lower = name.lower()
     if lower in _DISGUISED:
         raise BadHttp(f"the header {lower.decode()} is written with _ instead of -")
-    return Field(lower, value.strip(b" \t"), line)
+    if len(name) <= _LONGEST_NAME:
+        if len(_NAMES) >= _MOST_NAMES:
+            _NAMES.clear()
+        _NAMES[name] = lower
+    return lower
 
+
+_MOST_NAMES: Final = 512
+_LONGEST_NAME: Final = 64  # bytes
+_NAMES: Final[dict[bytes, bytes]] = {}  # in lower case, by how they are written
 
 # Of a message's lines nearly all came before, from the same clients and upstreams: each is looked at once. A line is
 # remembered when it comes for the second time: ids and times never do.

@@ -23,7 +23,7 @@ from proxy.store.adoption import Inheritance
 from proxy.store.asking import Refusal
 from proxy.store.connection import OrderedConnection
 from proxy.store.operations import Hold, Operation, packed
-from proxy.store.pending import GapFoundError, Pending
+from proxy.store.pending import GapFoundError, Pending, Stored
 from proxy.store.script import DIGEST, SOURCE, Script
 from proxy.store.store import Store
 from proxy.store.sweeping import Sweeping
@@ -156,6 +156,24 @@ class Call:
         return cast("list[Any]", answers)
 
 
+class _Mending:
+    """What is pending, as a new connection mends it, with rule 7 or without."""
+
+    def __init__(self, writer: "Writer") -> None:
+        self._writer = writer
+
+    def rewind(self, stored: int) -> int:
+        pending = self._writer.pending
+        if self._writer.server.rules.rewinds:
+            return pending.rewind(stored)
+        pending.counted = max(stored, pending.counted)
+        return pending.counted
+
+    def mend(self, stored: Stored) -> None:
+        if self._writer.server.rules.mends:
+            self._writer.pending.mend(stored)
+
+
 @dataclass
 class Writer:
     """A worker, or whoever has adopted its journal: a real Store above a wire that the test holds."""
@@ -172,7 +190,7 @@ class Writer:
     def __post_init__(self) -> None:
         self._connection = SimpleNamespace(
             _writer=self.journal.writer,
-            pending=self.pending,
+            pending=_Mending(self),
             on_stored=self.inheritance.read if self.inheritance else lambda _stored: None,
             run_id=None,
             life=0,
@@ -241,18 +259,10 @@ class Writer:
         return {entry_id for _, entry_id, _ in self.journal._backlog}
 
     def connect(self) -> None:
-        if not self.server.rules.mends:
-            self.pending.mend = lambda stored: None  # type: ignore[method-assign]
-        if not self.server.rules.rewinds:
-            self.pending.rewind = self._rewind_blindly  # type: ignore[method-assign]
         self.lose()
         self.life = self.server.life
         connection = cast("OrderedConnection", self._connection)
         self.token = driven(OrderedConnection._take_over(connection, cast("Any", _Wire(self.server))))
-
-    def _rewind_blindly(self, stored: int) -> int:
-        self.pending.counted = max(stored, self.pending.counted)
-        return self.pending.counted
 
     def lose(self) -> None:
         """The connection is gone."""
