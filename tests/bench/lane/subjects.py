@@ -107,7 +107,7 @@ def running(
             stdout=log,
             stderr=log,
             cwd=place.directory,
-            env=environment(**(env or {})),
+            env=_as_installed(environment(**(env or {}))),
             start_new_session=True,
             preexec_fn=_all_descriptors,  # noqa: PLW1509 - no threads here
         )
@@ -120,6 +120,11 @@ def running(
         yield Running(port, process, time.monotonic() - began, log=place.directory / "log")
     finally:
         stop(process)
+
+
+def _as_installed(env: dict[str, str]) -> dict[str, str]:
+    """Python keeps what it has compiled, as it does where nobody told it not to: the first start is not every start."""
+    return {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
