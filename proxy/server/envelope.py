@@ -16,14 +16,13 @@ class Envelope:
     """Where a request goes, who its key says it is from, and what its head becomes upstream."""
 
     __slots__ = (
-        "_beginning", "_rules", "caller", "client_request_id", "digest", "endpoint", "head", "is_open_to_keys",
-        "is_plain", "target",
+        "_beginning", "_rules", "caller", "client_request_id", "digest", "endpoint", "is_open_to_keys", "is_plain",
+        "target",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead) -> None:
         """Raises Refused for a path that is not ours."""
         target: Target = target_of(head.target)
-        self.head = head
         self.target = target
         self.endpoint: Endpoint = endpoint_of(head.method, target.unquoted or target.path)
         encoding = head.raw(b"content-encoding")
@@ -54,8 +53,11 @@ class Envelope:
         made = head.memo = cls(head)
         return made
 
-    def beginning(self, rules: Rules, upstream: Upstream) -> bytes:
-        """The upstream's head of a metered request, up to what frames its body. Raises Refused without a key for it."""
+    def beginning(self, head: RequestHead, rules: Rules, upstream: Upstream) -> bytes:
+        """The upstream's head of a metered request, up to what frames its body. Raises Refused without a key for it.
+
+        `head`: the one that this was made of. It is not kept here, for it keeps this.
+        """
         if self._rules is not rules:
             config = rules.config
             key = None
@@ -63,8 +65,8 @@ class Envelope:
                 key = config.upstream_key
                 if key is None:
                     raise replies.upstream_key_missing(config.upstream_key_env)
-            lines = to_upstream(self.head, identity=True, upstream_key=key, azure=config.provider == "azure")
-            head, target = self.head, self.target
+            lines = to_upstream(head, identity=True, upstream_key=key, azure=config.provider == "azure")
+            target = self.target
             self._beginning = upstream.beginning(head.method, target.tail, lines, at_origin=target.at_origin)
             self._rules = rules
         return self._beginning

@@ -54,7 +54,7 @@ class Gate:
         owner, endpoint = caller.owner, envelope.endpoint
         asked: str | None = None
         try:
-            beginning = envelope.beginning(rules, self._desk.upstream)
+            beginning = envelope.beginning(request.head, rules, self._desk.upstream)
             facts = read_request(endpoint, body if envelope.is_plain else b"")
             if envelope.target.deployment is not None:
                 facts = _of_deployment(rules, envelope.target.deployment, facts)

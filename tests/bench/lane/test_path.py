@@ -12,9 +12,10 @@ REPLY = b'{"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[],' + U
 EVENT = b'data: {"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[%b],%b}\n\n'
 
 
-def request(more: bytes = b"") -> bytes:
+def request(more: bytes = b"", *, lines: bytes = b"") -> bytes:
     body = BODY % more
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-bench\r\n"
+    head += lines
     return with_key(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
@@ -35,6 +36,26 @@ async def test_a_whole_reply_leaves_nothing_to_the_collector(tmp_path: Path) -> 
     try:
         for _ in range(50):
             path.one(request(), reply())
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+        path.close()
+
+
+async def test_neither_does_one_whose_head_is_like_no_other(tmp_path: Path) -> None:
+    path = WorkerPath(asyncio.get_running_loop(), tmp_path)
+    await path.warm(request(), reply())
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(50):
+            path.from_client.data_received(request(lines=b"X-Request-Id: %d\r\n" % number))
+            while not path.upstream.written:
+                await asyncio.sleep(0)
+            path.from_upstream.data_received(reply())
+            assert path.client.taken().startswith(b"HTTP/1.1 200 ")
+            path.upstream.taken()
+        await asyncio.sleep(0)
         assert gc.collect() == 0
     finally:
         gc.enable()
