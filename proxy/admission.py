@@ -144,38 +144,6 @@ class Admission:
         self._store = store
         self._learned = learned
 
-    async def admit(
-        self,
-        rules: Rules,
-        entry_id: str,
-        owner: Owner,
-        facts: RequestFacts,
-        at: datetime,
-        *,
-        endpoint: str,
-        client_request_id: str | None = None,
-        count: CountPrompt | None = None,
-    ) -> Admitted:
-        """Set money aside on every matching budget, or raise Denied. Waits only when a refusing budget matches.
-
-        Far from every limit the cheap estimate of the prompt is held, which is slightly high; near one, `count`.
-
-        A request that passes is held in the store in any case, with no money where no budget matches: so that somebody
-        can tell of it when this machine is gone.
-        """
-        admitted = self.prepare(
-            rules, entry_id, owner, facts, at, endpoint=endpoint, client_request_id=client_request_id
-        )
-        held = admitted.held
-        if not admitted.waits or held is None:
-            return admitted
-        answer: Refusal | StoreAway | None
-        try:
-            answer = await self._store.hold(held, admitted.accounts, times=NEAR)
-        except StoreAway as away:
-            answer = away
-        return admitted if answer is None else await self.decide(admitted, facts, answer, count)
-
     def prepare(
         self,
         rules: Rules,
@@ -187,10 +155,12 @@ class Admission:
         endpoint: str,
         client_request_id: str | None = None,
     ) -> Admitted:
-        """What can be decided at once. Raises Denied.
+        """Admit at once, or say that the store has to be asked (`waits`, where a budget may refuse). Raises Denied.
 
-        Who does not wait is held already, as far as the store is there. Who waits is not: `Store.hold` must be asked
-        for `held` on `accounts`, NEAR times; None lets it pass, and what else comes of it is for `decide`.
+        Who does not wait is held in the store in any case, with no money where no budget matches, so that somebody can
+        tell of it when this machine is gone. Who waits is held by `ask`.
+
+        Far from every limit the cheap estimate of the prompt is held, slightly high; near one, `decide` has it counted.
         """
         asked = facts.model
         served = self._learned.served_for(asked) if asked is not None else None

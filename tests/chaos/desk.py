@@ -16,6 +16,7 @@ from proxy.metrics import Metrics
 from proxy.settlement import Settlement
 from proxy.store import Store
 from rates import Usage, load_catalogue
+from tests.proxy.admitting import admit
 
 FACTS = RequestFacts(model="gpt-4o-mini", max_output_tokens=100, prompt_tokens=30, body_is_json=True)
 USAGE = Usage(input=20, output=10)
@@ -37,7 +38,7 @@ class Desk:
     async def admit(self, at: datetime) -> Admitted:
         """Held and journalled, as before its first upstream byte."""
         entry_id = mint_entry_id(at)
-        admitted = await self._admission.admit(self.rules, entry_id, ANONYMOUS, FACTS, at, endpoint=ENDPOINT)
+        admitted = await admit(self._admission, self.rules, entry_id, ANONYMOUS, FACTS, at, endpoint=ENDPOINT)
         if (synced := self._settlement.open(admitted)) is not None:
             await synced
         return admitted

@@ -18,6 +18,7 @@ from proxy.ledger import LedgerEntry, Moved, Opened, presumed
 from proxy.metering import RequestFacts
 from proxy.store import Refusal, Store
 from rates import load_catalogue
+from tests.proxy.admitting import admit
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OWNER = Owner.of_digest("ab" * 32)
@@ -78,8 +79,8 @@ def facts(model: str | None = "gpt-4o-mini", **fields: object) -> RequestFacts:
 async def test_a_refusing_budget_is_asked_and_the_hold_is_the_asked_models_rate() -> None:
     store = FakeStore()
 
-    admitted = await admission(store).admit(
-        rules(budget("all")), "e1", ANONYMOUS, facts(FINE_TUNED), AT, endpoint="chat/completions"
+    admitted = await admit(
+        admission(store), rules(budget("all")), "e1", ANONYMOUS, facts(FINE_TUNED), AT, endpoint="chat/completions"
     )
 
     # 1,000 at $0.30 and 500 at $1.20 a million
@@ -90,8 +91,14 @@ async def test_a_refusing_budget_is_asked_and_the_hold_is_the_asked_models_rate(
 async def test_without_a_refusing_budget_the_hold_travels_along() -> None:
     store = FakeStore()
 
-    await admission(store).admit(
-        rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"
+    await admit(
+        admission(store),
+        rules(budget("all", on_exceed="alert")),
+        "e1",
+        ANONYMOUS,
+        facts(),
+        AT,
+        endpoint="chat/completions",
     )
 
     assert (store.held, store.later) == ({}, {"e1": [("all", 450_000)]})
@@ -100,8 +107,8 @@ async def test_without_a_refusing_budget_the_hold_travels_along() -> None:
 async def test_without_any_budget_nobody_waits_and_the_request_is_told_to_the_store() -> None:
     store = FakeStore(away=True)
 
-    admitted = await admission(store).admit(
-        rules(), "e1", ANONYMOUS, facts("unheard-of"), AT, endpoint="chat/completions"
+    admitted = await admit(
+        admission(store), rules(), "e1", ANONYMOUS, facts("unheard-of"), AT, endpoint="chat/completions"
     )
 
     assert (admitted.accounts, store.later) == ((), {"e1": []})
@@ -110,8 +117,8 @@ async def test_without_any_budget_nobody_waits_and_the_request_is_told_to_the_st
 async def test_what_is_kept_of_a_request_is_enough_to_charge_it() -> None:
     configured = rules(budget("alias", model="gpt-4o-mini"), budget("guess", model="gpt-4o-mini-2024-*"))
 
-    admitted = await admission(FakeStore()).admit(
-        configured, "e1", OWNER, facts(), AT, endpoint="responses", client_request_id="c1"
+    admitted = await admit(
+        admission(FakeStore()), configured, "e1", OWNER, facts(), AT, endpoint="responses", client_request_id="c1"
     )
     entry = presumed(cast("Opened", admitted.opened), "died")
 
@@ -137,8 +144,14 @@ async def test_what_is_kept_of_a_request_is_enough_to_charge_it() -> None:
 
 
 async def test_without_a_price_only_the_prompt_is_kept() -> None:
-    admitted = await admission(FakeStore()).admit(
-        rules(budget("all", on_exceed="alert")), "e1", ANONYMOUS, facts("unheard-of"), AT, endpoint="completions"
+    admitted = await admit(
+        admission(FakeStore()),
+        rules(budget("all", on_exceed="alert")),
+        "e1",
+        ANONYMOUS,
+        facts("unheard-of"),
+        AT,
+        endpoint="completions",
     )
     entry = presumed(cast("Opened", admitted.opened), "died")
 
@@ -149,7 +162,8 @@ async def test_without_a_price_only_the_prompt_is_kept() -> None:
 async def test_a_request_without_a_limit_holds_the_default_output() -> None:
     store = FakeStore()
 
-    await admission(store).admit(
+    await admit(
+        admission(store),
         rules(budget("all"), default_output_tokens=2000),
         "e1",
         ANONYMOUS,
@@ -174,7 +188,7 @@ async def test_budgets_match_the_alias_its_snapshots_the_models_table_and_what_s
     store = FakeStore()
 
     for model in ("gpt-4o-mini", "my-deployment", "router"):
-        await admission(store, learned).admit(book, model, ANONYMOUS, facts(model), AT, endpoint="chat/completions")
+        await admit(admission(store, learned), book, model, ANONYMOUS, facts(model), AT, endpoint="chat/completions")
 
     assert {key: [name for name, _ in held] for key, held in store.later.items()} == {
         "gpt-4o-mini": ["alias", "snapshot"],
@@ -189,7 +203,7 @@ async def test_a_refusal_says_how_much_of_how_much_and_until_when() -> None:
     store = FakeStore(refusal=Refusal(account, "budget_exceeded", 500 * 10**9, 0))
 
     with pytest.raises(Denied) as denied:
-        await admission(store).admit(configured, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+        await admit(admission(store), configured, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
 
     assert denied.value.reason == "budget_exceeded"
     assert denied.value.message == "budget acme-monthly: $500.00 of $500.00 used; resets 2026-12-01T00:00:00Z"
@@ -201,20 +215,20 @@ async def test_what_has_no_price_is_refused_under_a_refusing_budget_or_where_the
 ) -> None:
     for configured, name in ((rules(budget("all")), "all"), (rules(unpriced="refuse"), None)):
         with pytest.raises(Denied) as denied:
-            await admission(FakeStore()).admit(
-                configured, "e1", ANONYMOUS, facts(model), AT, endpoint="chat/completions"
+            await admit(
+                admission(FakeStore()), configured, "e1", ANONYMOUS, facts(model), AT, endpoint="chat/completions"
             )
         assert (denied.value.reason, denied.value.budget) == ("model_not_priced", name)
 
 
 async def test_with_the_store_away_only_a_strict_budget_stands_in_the_way() -> None:
     store = FakeStore(away=True)
-    await admission(store).admit(rules(budget("lax")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+    await admit(admission(store), rules(budget("lax")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
     assert store.later == {"e1": [("lax", 450_000)]}
 
     strict = rules(budget("lax"), budget("strict", on_store_loss="refuse"))
     for attempt in (
-        admission(store).admit(strict, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
+        admit(admission(store), strict, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
         admission(store).admit_unmetered(strict, "e1", ANONYMOUS, AT, spends=True),
     ):
         with pytest.raises(Denied) as denied:
@@ -226,14 +240,14 @@ async def test_under_a_store_that_was_wiped_every_refusing_budget_stands_in_the_
     store = FakeStore(away=True, is_wiped=True)
     lax = rules(budget("watch", on_exceed="alert"), budget("lax"))
     for attempt in (
-        admission(store).admit(lax, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
+        admit(admission(store), lax, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions"),
         admission(store).admit_unmetered(lax, "e1", ANONYMOUS, AT, spends=True),
     ):
         with pytest.raises(Denied, match="wiped") as denied:
             await attempt
         assert (denied.value.reason, denied.value.budget) == ("store_unavailable", "lax")
     watched = rules(budget("watch", on_exceed="alert"))
-    await admission(store).admit(watched, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+    await admit(admission(store), watched, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
 
 
 async def test_an_unmetered_request_is_checked_only_when_it_can_spend() -> None:
@@ -278,8 +292,8 @@ async def admit_near(left: int, tokens: int | None) -> tuple[FakeStore, int | No
         counted.append(model)
         return tokens
 
-    admitted = await admission(store).admit(
-        rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
+    admitted = await admit(
+        admission(store), rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
     )
     assert admitted.opened is not None
     return store, admitted.opened.nanos, counted
@@ -320,8 +334,15 @@ async def test_where_not_even_the_output_fits_nothing_is_counted() -> None:
 
     store = FakeStore(left=299_999)
     with pytest.raises(Denied) as denied:
-        await admission(store).admit(
-            rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
+        await admit(
+            admission(store),
+            rules(budget("all")),
+            "e1",
+            ANONYMOUS,
+            facts(),
+            AT,
+            endpoint="chat/completions",
+            count=count,
         )
     assert (denied.value.reason, counted, len(store.asked)) == ("budget_exceeded", [], 1)
 
@@ -331,7 +352,7 @@ async def test_more_budgets_than_may_match_refuse_the_request() -> None:
     crowd = rules(*(budget(f"b{n}", on_exceed="alert") for n in range(33)))
 
     with pytest.raises(Denied) as denied:
-        await admission(store).admit(crowd, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
+        await admit(admission(store), crowd, "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions")
     assert (denied.value.reason, denied.value.budget) == ("too_many_budgets", "b0")
     assert "33 budgets (b0, b1, b2, …) match this request, and at most 32 may" in denied.value.message
     assert (store.held, store.later) == ({}, {})
