@@ -13,7 +13,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 
+from proxy.config.environment import process_environ
 from proxy.tallies import Spread, Tally, Turn, Uses, dollars_of
 from rates import ModelName
 
@@ -36,6 +38,9 @@ def count_into_files(slot: int | None) -> None:
     who = "supervisor" if slot is None else f"w{slot}"
     # The library picks its value class at import; there is no other hook to name the file by slot instead of pid.
     values.ValueClass = values.MultiProcessValue(lambda: who)  # type: ignore[no-untyped-call]
+    # The library makes this file with the first value in it, which comes with a request: a full disk must show here.
+    latest = Path(process_environ()["PROMETHEUS_MULTIPROC_DIR"], f"gauge_max_{who}.db")
+    MmapedDict(str(latest)).close()  # type: ignore[no-untyped-call]
 
 
 def forget_now(directory: Path, slot: int) -> None:

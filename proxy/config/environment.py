@@ -1,4 +1,5 @@
-"""The process's environment and the platform's directories. Nothing else in the project reads `os.environ`.
+"""The process's environment and the platform's directories. Nothing else in the project reads `os.environ`, but for
+`proxy.compiled`, which has to choose before anything is imported.
 
 An empty variable counts as not set, as in most shells' own `${NAME:-default}`.
 """

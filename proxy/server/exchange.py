@@ -384,11 +384,13 @@ class Exchange:
             self._status = CLIENT_GONE
         if self._is_counted_open:
             self._desk.metrics.open_streams.add(-1)
-        if self._count is None or self._count.done():
-            self._settle()
-        else:
-            self._count.add_done_callback(lambda _: self._settle())
-        self._gate.over(self)
+        try:
+            if self._count is None or self._count.done():
+                self._settle()
+            else:
+                self._count.add_done_callback(lambda _: self._settle())
+        finally:  # whatever cannot be counted (a metrics' file on a full disk), it is not open any more
+            self._gate.over(self)
 
     def _settle(self) -> None:
         """Count the request, and move its money; without an upstream byte there is only its hold to let go."""

@@ -156,5 +156,7 @@ class Passage:
         self._is_over = True
         self._request.serving = None
         self._attempt = None  # it knows this passage: both would wait for the collector
-        self._metrics.answered(self._labels, self._endpoint.name, status)
-        self._over(self)
+        try:
+            self._metrics.answered(self._labels, self._endpoint.name, status)
+        finally:
+            self._over(self)

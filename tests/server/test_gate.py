@@ -217,3 +217,18 @@ async def test_requests_that_waited_for_each_other_are_served_one_after_the_othe
             assert path.upstream.taken()
             path.from_upstream.data_received(reply())
             assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_what_cannot_be_counted_is_over_all_the_same(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters[0].held()
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        store.settle = full  # type: ignore[method-assign,assignment]
+        with pytest.raises(OSError, match="No space"):
+            path.from_upstream.data_received(reply())
+
+        assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await path.forwarder.drain(0.01) == 0

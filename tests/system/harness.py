@@ -18,7 +18,7 @@ from typing import Any
 from tests.system.ops import Scrape, get
 
 START_SECONDS = 30.0
-STOP_SECONDS = 45.0  # more than drain_seconds: what is under way may be cut off then
+STOP_SECONDS = 30.0
 SETTLE_SECONDS = 30.0
 FINE_TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
 
