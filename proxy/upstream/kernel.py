@@ -59,11 +59,18 @@ class Kernel:
         self._socket = socket.socket(fileno=socket.dup(fileno)) if sys.platform == "linux" else None
 
     def mark(self) -> Mark | None:
-        return self._look()
+        """What it knows now; None: nothing."""
+        if self._socket is None:
+            return None
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
+        except OSError:  # not TCP
+            return None
+        return Mark(info) if len(info) >= _NEEDED else None
 
     def taken_since(self, mark: Mark | None) -> Taken:
         """What became of the bytes sent since `mark`, on a connection that was lost before a byte of an answer came."""
-        now = self._look()
+        now = self.mark()
         if mark is None or now is None:
             return Taken.PERHAPS
         acked, received, sent = now.counts
@@ -84,12 +91,3 @@ class Kernel:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def _look(self) -> Mark | None:
-        if self._socket is None:
-            return None
-        try:
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
-        except OSError:  # not TCP
-            return None
-        return Mark(info) if len(info) >= _NEEDED else None
