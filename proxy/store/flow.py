@@ -24,7 +24,7 @@ _PING = b"*1\r\n$4\r\nPING\r\n"
 log = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
+class Home(Protocol):
     """Is told how it goes."""
 
     def is_sending(self) -> None:
@@ -40,12 +40,12 @@ class Owner(Protocol):
 class Flow:
     """Begins at once. `ended` says why it has ended: None when that was asked (`leave`)."""
 
-    def __init__(self, wire: Wire, script: Script, pending: Pending, owner: Owner, timeout: float) -> None:
+    def __init__(self, wire: Wire, script: Script, pending: Pending, home: Home, timeout: float) -> None:
         """`timeout`: seconds for each answer. Raises StoreAway when the wire is lost already."""
         self._wire = wire
         self._script = script
         self._pending = pending
-        self._owner = owner
+        self._home = home
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[StoreError | None] = self._loop.create_future()
@@ -82,13 +82,13 @@ class Flow:
             return
         self._later = None
         try:
-            self._owner.is_sending()
+            self._home.is_sending()
             batch = self._pending.take()
             if batch:
                 self._ask(self._script.call(packed(batch)))
                 return
             self._is_due = False
-            self._owner.is_at_rest()
+            self._home.is_at_rest()
             if self._is_leaving:
                 self._end(None)
         except Exception as error:  # noqa: BLE001 - it is said
@@ -112,7 +112,7 @@ class Flow:
             else:
                 assert isinstance(answer, list)
                 has_ended = self._pending.answered(answer)
-                self._owner.has_applied()
+                self._home.has_applied()
                 if has_ended:  # and what the rest of this turn brings travels along
                     self._loop.call_soon(self._send)
                 else:
