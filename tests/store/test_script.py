@@ -165,7 +165,8 @@ def everything(client: redis.Redis) -> dict[str, object]:
                 found[key] = set(client.hkeys(key))  # of what is no text
             case "hash":
                 fields: dict[str, str] = client.hgetall(key)  # type: ignore[assignment]
-                found[key] = {name: value for name, value in fields.items() if value != "0"}
+                if counted := {name: value for name, value in fields.items() if value != "0"}:
+                    found[key] = counted  # one that came to nothing again within a batch is never written
             case "set":
                 found[key] = client.smembers(key)
             case "stream":
