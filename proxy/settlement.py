@@ -1,6 +1,6 @@
 """Settlement: a reading becomes a charge, an entry, and moves money. Every ending of a request comes through here."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, time
 
 from proxy.admission import Admitted, Learned
@@ -129,13 +129,13 @@ class Settlement:
         )
         return Settled(entry, admitted, reading, terms, terms.labels(owner, priced=False), status, nanos, usage)
 
-    def open(self, admitted: Admitted) -> Awaitable[None] | None:
-        """Journal a metered request that is about to be sent. Raises JournalFailed: then it must not be.
+    def open(self, admitted: Sequence[Admitted]) -> Awaitable[None] | None:
+        """Journal metered requests that are about to be sent. Raises JournalFailed: then none of them must be.
 
         Returns what must be waited for first, if anything; waiting may raise JournalFailed too. Whoever does not send
-        it after all calls `release`.
+        one of them after all calls `release`.
         """
-        return self._store.begin(admitted.entry_id)
+        return self._store.begin([each.entry_id for each in admitted])
 
     def settle(self, settled: Settled, *, parked: bool = False) -> None:
         """Move the money and count it. Never waits; what the store cannot take now, it takes later, in order.

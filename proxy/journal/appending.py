@@ -72,8 +72,7 @@ class Appending:
 
     def open(self, entry_id: str, body: bytes) -> None:
         """A request is about to be sent. On return the record is in the kernel. Raises JournalFailed."""
-        self._write_out(frames.opened(entry_id, body))
-        self._open[entry_id] = body
+        self.open_all([(entry_id, body)])
 
     def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None:
         """The same for several, with one write: all of them are in the kernel then, or none."""

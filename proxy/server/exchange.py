@@ -94,8 +94,8 @@ class Exchange:
         request.serving = self
 
     @property
-    def request(self) -> Request:
-        return self._request
+    def is_over(self) -> bool:
+        return self._is_over
 
     @property
     def body(self) -> bytes:

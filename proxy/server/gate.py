@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -37,6 +37,7 @@ class Gate:
         self._admission = admission
         self._under_way = under_way
         self._tasks = tasks
+        self._passing: list[Exchange] = []  # what this turn lets pass
         self._deciding: dict[Exchange, asyncio.Task[None]] = {}
 
     def admit(
@@ -95,20 +96,42 @@ class Gate:
         if not admitted.waits:
             self._pass_unasked(exchange)
         elif (away := self._admission.ask(admitted, exchange)) is not None:
-            self._decide(exchange, away, None)
+            self._decide(exchange, away)
 
     def _pass_unasked(self, exchange: Exchange) -> None:
-        """No budget refuses it: its hold travels along."""
+        """No budget refuses it: its hold travels along. All that pass so in one turn are journalled with one write."""
+        self._passing.append(exchange)
+        if len(self._passing) == 1:
+            self._desk.loop.call_soon(self._pass_all)
+
+    def _pass_all(self) -> None:
+        gathered, self._passing = self._passing, []
+        passing = [exchange for exchange in gathered if not exchange.is_over]  # the others have left meanwhile
         try:
-            opening = self._settlement.open(exchange.admitted)
-        except JournalFailed as error:
-            self._settlement.release(exchange.admitted)
-            self._refuse(exchange, replies.journal_failed(error))
+            opening = self._settlement.open([exchange.admitted for exchange in passing])
+        except Exception as error:  # noqa: BLE001 - it is answered, and said if it is no JournalFailed
+            self._pass_none(passing, error)
             return
         if opening is None:
-            exchange.send()
+            _send(passing)
         else:
-            self._decide(exchange, None, opening)
+            self._tasks.start(self._pass_when_opened(passing, opening), name="admission")
+
+    async def _pass_when_opened(self, passing: Sequence[Exchange], opening: Awaitable[None]) -> None:
+        try:
+            await opening
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._pass_none(passing, error)
+        else:
+            _send(passing)
+
+    def _pass_none(self, passing: Sequence[Exchange], error: Exception) -> None:
+        """No byte goes upstream before the journal has the request."""
+        refused = _refusal(error)
+        for exchange in passing:
+            if not exchange.is_over:
+                self._settlement.release(exchange.admitted)
+                self._refuse(exchange, refused)
 
     # --- called by an exchange ---
 
@@ -117,8 +140,11 @@ class Gate:
         self._under_way.over(exchange)
 
     def not_held(self, exchange: Exchange, answer: Refusal | StoreAway | JournalFailed) -> None:
-        """The money was not set aside, or nothing could be journalled: that has to be decided."""
-        self._decide(exchange, answer, None)
+        """The money was not set aside, or nothing could be journalled."""
+        if isinstance(answer, JournalFailed):
+            self._refuse(exchange, _refusal(answer))
+        else:
+            self._decide(exchange, answer)
 
     def withdrawn(self, exchange: Exchange) -> None:
         """It will not be sent, for nobody waits for it any more; `over` follows."""
@@ -128,55 +154,29 @@ class Gate:
         else:
             self._admission.give_up(exchange.admitted)
 
-    def _decide(
-        self,
-        exchange: Exchange,
-        answer: Refusal | StoreAway | JournalFailed | None,
-        opening: Awaitable[None] | None,
-    ) -> None:
-        task = self._tasks.start(self._decided(exchange, answer, opening), name="admission")
-        self._deciding[exchange] = task
+    def _decide(self, exchange: Exchange, answer: Refusal | StoreAway) -> None:
+        self._deciding[exchange] = self._tasks.start(self._decided(exchange, answer), name="admission")
 
-    async def _decided(
-        self,
-        exchange: Exchange,
-        answer: Refusal | StoreAway | JournalFailed | None,
-        opening: Awaitable[None] | None,
-    ) -> None:
+    async def _decided(self, exchange: Exchange, answer: Refusal | StoreAway) -> None:
         """What becomes of an exchange that the store did not simply let pass."""
-        refused: Denied | replies.Refused
-        if isinstance(answer, JournalFailed):
-            del self._deciding[exchange]
-            self._refuse(exchange, replies.journal_failed(answer))
-            return
+        envelope, facts = exchange.envelope, exchange.facts
+        body = exchange.body if facts.body_is_json else b""
+        count = partial(self._desk.counting.prompt_tokens, envelope.endpoint.name, body)
         try:
-            if answer is not None:
-                envelope, facts = exchange.envelope, exchange.facts
-                body = exchange.body if facts.body_is_json else b""
-                count = partial(self._desk.counting.prompt_tokens, envelope.endpoint.name, body)
-                exchange.admitted = await self._admission.decide(exchange.admitted, facts, answer, count)
-            await self._journal(exchange.admitted, opening)
-        except (Denied, replies.Refused) as error:
-            refused = error
-        except Exception:
-            log.exception("internal fault in admitting a request")
-            refused = replies.internal_fault()
+            exchange.admitted = await self._admission.decide(exchange.admitted, facts, answer, count)
+            await self._journal(exchange.admitted)
+        except Exception as error:  # noqa: BLE001 - likewise
+            del self._deciding[exchange]
+            self._refuse(exchange, _refusal(error))
         else:
             del self._deciding[exchange]
             exchange.send()
-            return
-        del self._deciding[exchange]
-        self._refuse(exchange, refused)
 
-    async def _journal(self, admitted: Admitted, opening: Awaitable[None] | None) -> None:
-        """No byte goes upstream before the journal has the request. Raises Refused when it cannot."""
+    async def _journal(self, admitted: Admitted) -> None:
+        """No byte goes upstream before the journal has the request."""
         try:
-            opening = opening or self._settlement.open(admitted)
-            if opening is not None:
+            if (opening := self._settlement.open([admitted])) is not None:
                 await opening
-        except JournalFailed as error:
-            self._settlement.release(admitted)
-            raise replies.journal_failed(error) from error
         except BaseException:
             self._settlement.release(admitted)
             raise
@@ -208,6 +208,28 @@ class Gate:
             refused = replies.denied(refused)
         self._metrics.answered(labels, endpoint.name, refused.status)
         return refused
+
+
+def _refusal(error: Exception) -> Denied | replies.Refused:
+    """What a client is told of why its request was not sent; a fault of ours is said in the log too."""
+    if isinstance(error, (Denied, replies.Refused)):
+        return error
+    if isinstance(error, JournalFailed):
+        return replies.journal_failed(error)
+    log.error("internal fault in admitting a request", exc_info=error)
+    return replies.internal_fault()
+
+
+def _send(passing: Sequence[Exchange]) -> None:
+    """Whatever breaks in here concerns one request, and is said."""
+    for exchange in passing:
+        if exchange.is_over:
+            continue
+        try:
+            exchange.send()
+        except Exception:
+            log.exception("internal fault in sending a request")
+            exchange.cut()
 
 
 def _of_deployment(rules: Rules, deployment: str, facts: RequestFacts) -> RequestFacts:

@@ -9,7 +9,6 @@ class Record(Protocol):
 
     last_number: int
 
-    def open(self, entry_id: str, body: bytes) -> None: ...
     def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None: ...
     def done(self, entry_id: str, body: bytes) -> int: ...
     def drop(self, entry_id: str) -> None: ...
@@ -23,9 +22,6 @@ class Unjournalled:
 
     def __init__(self) -> None:
         self.last_number = 0
-
-    def open(self, entry_id: str, body: bytes) -> None:
-        """Nothing."""
 
     def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None:
         """Nothing."""

@@ -207,18 +207,19 @@ class Writing:
         hold = self._pending.live[opened.id] = Hold(opened, accounts, times=0)
         self._connection.tell(hold)
 
-    def begin(self, entry_id: str) -> Awaitable[None] | None:
-        """Rule 1: journal a request that was held, before its first byte is sent. Raises JournalFailed.
+    def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
+        """Rule 1: journal requests that were held, before their first byte is sent. Raises JournalFailed: none is then.
 
-        Returns what must be waited for first, if anything: where the store does not have the hold and is away, the
-        journal alone must outlive this machine. Waiting raises JournalFailed too; then the request is to be released.
+        Returns what must be waited for first, if anything: where the store does not have a hold and is away, the
+        journal alone must outlive this machine. Waiting raises JournalFailed too; then they are to be released.
         """
-        hold = self._pending.live[entry_id]
+        holds = [self._pending.live[entry_id] for entry_id in entry_ids]
         if self._journal is None:
             return None
-        self._journal.open(entry_id, hold.record.encode())
-        hold.is_open = True
-        if hold.is_kept:
+        self._journal.open_all([(hold.entry_id, hold.record.encode()) for hold in holds])
+        for hold in holds:
+            hold.is_open = True
+        if all(hold.is_kept for hold in holds):
             return None
         if not self._connection.is_connected:
             return self._journal.synced()

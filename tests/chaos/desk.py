@@ -39,7 +39,7 @@ class Desk:
         """Held and journalled, as before its first upstream byte."""
         entry_id = mint_entry_id(at)
         admitted = await admit(self._admission, self.rules, entry_id, ANONYMOUS, FACTS, at, endpoint=ENDPOINT)
-        if (synced := self._settlement.open(admitted)) is not None:
+        if (synced := self._settlement.open([admitted])) is not None:
             await synced
         return admitted
 

@@ -68,7 +68,7 @@ async def writer(server: Server, tmp_path: Path) -> AsyncIterator[Store]:
 
 async def begin(store: Store, entry_id: str) -> None:
     assert await store.hold(opened(entry_id, 40, BUDGET), [BUDGET]) is None
-    assert store.begin(entry_id) is None
+    assert store.begin([entry_id]) is None
 
 
 def lines_of(client: redis.Redis, entry_id: str) -> list[tuple[str, int, str]]:

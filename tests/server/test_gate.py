@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ import pytest
 
 from proxy.errors import JournalFailed, StoreAway
 from proxy.store import Refusal, Waiter
-from tests.bench.lane.path import NoStore, WorkerPath
-from tests.bench.lane.test_path import reply, request
+from tests.server.worker_path import NoStore, WorkerPath, reply, request
 
 AWAY = StoreAway("store: nobody is there")
 
@@ -41,8 +40,8 @@ class WaitingStore(NoStore):
     def hold_later(self, opened: object, accounts: object) -> None:
         self.told.append("hold later")
 
-    def begin(self, entry_id: str) -> Awaitable[None] | None:  # type: ignore[override]
-        self.told.append("begin")
+    def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
+        self.told.append("begin" if len(entry_ids) == 1 else f"begin {len(entry_ids)}")
         if self.journal is not None:
             raise self.journal
         return self.opening
@@ -232,3 +231,98 @@ async def test_what_cannot_be_counted_is_over_all_the_same(tmp_path: Path) -> No
 
         assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
         assert await path.forwarder.drain(0.01) == 0
+
+
+@asynccontextmanager
+async def unasked(tmp_path: Path) -> AsyncIterator[tuple[WorkerPath, WaitingStore]]:
+    """Of a budget that only alerts; one request was served."""
+    store = WaitingStore()
+    path = WorkerPath(asyncio.get_running_loop(), tmp_path, store, on_exceed="alert")
+    await path.warm(request(), reply())
+    store.told.clear()
+    yield path, store
+    assert path.forwarder._under_way.open.of(store_owner(path)) == 0
+    path.close()
+
+
+async def test_what_no_budget_refuses_is_sent_at_the_end_of_the_turn_and_asks_nobody(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        path.from_client.data_received(request())
+        assert not path.upstream.written
+        await soon()
+
+        assert path.upstream.taken()
+        assert store.told == ["hold later", "begin"]
+        path.from_upstream.data_received(reply())
+        assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_all_that_pass_in_one_turn_are_journalled_together(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        clients = [path.another_client() for _ in range(3)]
+        for client in clients:
+            client.data_received(request())
+        clients[1].connection_lost(None)
+        await soon()
+
+        assert store.told == ["hold later"] * 3 + ["give up", "begin 2"]
+        assert path.upstream.taken().startswith(b"POST ")
+        path.from_upstream.data_received(reply())
+        assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
+        while not path.client.written:  # the other one has no connection but one that is refused
+            await asyncio.sleep(0.01)
+        assert answer(path) == (502, "upstream_unreachable")
+
+
+async def test_what_cannot_be_journalled_is_not_sent_whoever_refuses_it(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        store.journal = JournalFailed("the journal is full")
+        path.from_client.data_received(request())
+        await soon()
+
+        assert answer(path) == (503, "journal_unavailable")
+        assert store.told == ["hold later", "begin", "release"]
+        assert not path.upstream.written
+
+
+async def test_a_fault_in_journalling_is_answered_to_all_that_pass(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with unasked(tmp_path) as (path, store):
+        store.begin = None  # type: ignore[method-assign,assignment]
+        path.from_client.data_received(request())
+        await soon()
+
+        assert answer(path) == (500, "internal_fault")
+        assert "internal fault in admitting a request" in caplog.text
+        assert store.told == ["hold later", "release"]
+
+
+async def test_what_must_be_on_disk_first_is_waited_for(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        synced = asyncio.get_running_loop().create_future()
+        store.opening = synced
+        path.from_client.data_received(request())
+        await soon()
+        assert not path.upstream.written
+
+        synced.set_result(None)
+        await soon()
+
+        assert path.upstream.taken()
+        path.from_upstream.data_received(reply())
+
+
+async def test_who_leaves_while_that_is_waited_for_is_not_sent(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        synced = asyncio.get_running_loop().create_future()
+        store.opening = synced
+        path.from_client.data_received(request())
+        await soon()
+        path.from_client.connection_lost(None)
+
+        synced.set_exception(JournalFailed("the disk is broken"))
+        await soon()
+
+        assert store.told == ["hold later", "begin", "give up"]
+        assert not path.upstream.written

@@ -40,7 +40,7 @@ async def die(store: Store) -> None:
 
 async def begin(store: Store, entry_id: str, budget: Account = BUDGET) -> None:
     assert await store.hold(opened(entry_id, 40, budget), [budget]) is None
-    assert store.begin(entry_id) is None
+    assert store.begin([entry_id]) is None
 
 
 async def inherit(url: str, journals: Path) -> list[LedgerEntry]:

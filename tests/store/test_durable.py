@@ -35,7 +35,7 @@ async def ride(store: Store, entry_id: str, cost: int = 10) -> None:
     """A request from its hold to its end."""
     budget = account(limit=10**6)
     assert await store.hold(opened(entry_id, 50, budget), [budget]) is None
-    assert store.begin(entry_id) is None
+    assert store.begin([entry_id]) is None
     store.settle(entry(entry_id, cost), [budget])
 
 

@@ -43,13 +43,13 @@ async def open_in(store: Store, journals: Path) -> dict[str, bytes]:
 
 async def test_with_its_hold_in_the_store_a_request_waits_for_no_disk(writer: Store, tmp_path: Path) -> None:
     assert await writer.hold(opened("e1", 40), [BUDGET]) is None
-    assert writer.begin("e1") is None
+    assert writer.begin(["e1"]) is None
     assert await open_in(writer, tmp_path) == {"e1": writer._pending.live["e1"].record.encode()}
 
 
 async def test_with_its_hold_under_way_the_disk_follows_soon(writer: Store) -> None:
     writer.hold_later(opened("e1", 40), [BUDGET])
-    assert writer.begin("e1") is None
+    assert writer.begin(["e1"]) is None
     assert not on_disk(writer)
     await eventually(lambda: on_disk(writer))
 
@@ -60,7 +60,7 @@ async def test_with_the_store_away_a_request_waits_for_the_disk(own_server: Serv
     with pytest.raises(StoreAway):
         await writer.hold(opened("e1", 40), [BUDGET])
     writer.hold_later(opened("e1", 40), [BUDGET])
-    waiting = writer.begin("e1")
+    waiting = writer.begin(["e1"])
     assert waiting is not None
     await waiting
     assert on_disk(writer)
@@ -69,7 +69,7 @@ async def test_with_the_store_away_a_request_waits_for_the_disk(own_server: Serv
 async def test_a_request_that_was_not_sent_leaves_nothing(own_server: Server, writer: Store, tmp_path: Path) -> None:
     for entry_id in ("opened", "only held"):
         assert await writer.hold(opened(entry_id, 40), [BUDGET]) is None
-    assert writer.begin("opened") is None
+    assert writer.begin(["opened"]) is None
     for entry_id in ("opened", "only held"):
         writer.release(entry_id)
     await applied(writer)
@@ -92,7 +92,7 @@ async def test_what_is_under_way_is_held_again_beyond_any_limit_and_strangers_ar
 ) -> None:
     for entry_id in ("one", "two"):
         assert await writer.hold(opened(entry_id, 40), [BUDGET]) is None
-        assert writer.begin(entry_id) is None
+        assert writer.begin([entry_id]) is None
     with own_server.client() as raw:
         token = raw.hget("{taximeter}:writer:w1", "token")
         raw.hset("{taximeter}:writer:w1", "token", "somebody who took our place")
@@ -113,7 +113,7 @@ async def test_a_store_that_hangs_holds_what_passes_without_it_once_it_is_back(
     with pytest.raises(StoreAway):
         await writer.hold(opened("e1", 40), [BUDGET])
     writer.hold_later(opened("e1", 40), [BUDGET])  # on_store_loss = "allow"
-    begun = writer.begin("e1")
+    begun = writer.begin(["e1"])
     if begun is not None:
         await begun
     own_server.resume()
@@ -131,9 +131,9 @@ async def test_a_journal_that_cannot_be_written_lets_nothing_be_sent(
     def full(*_: object) -> None:
         raise JournalFailed("the disk is full")
 
-    monkeypatch.setattr(writer._journal, "open", full)
+    monkeypatch.setattr(writer._journal, "open_all", full)
     with pytest.raises(JournalFailed):
-        writer.begin("e1")
+        writer.begin(["e1"])
     writer.release("e1")
     await applied(writer)
     with own_server.client() as raw:

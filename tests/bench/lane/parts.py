@@ -34,10 +34,10 @@ from proxy.settlement import Settlement
 from proxy.store import Store
 from proxy.store.finished import Charge
 from proxy.store.operations import Hold, Operation, packed
-from tests.bench.lane.path import NoStore, WorkerPath, with_key
 from tests.bench.lane.scenarios import QUICK, Run
 from tests.bench.lane.subjects import Running
 from tests.bench.lane.tools import Upstream, upstream
+from tests.server.worker_path import NoStore, WorkerPath, with_key
 
 TIMES, TRIES = 2000, 9
 BATCH = 64

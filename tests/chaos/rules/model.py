@@ -121,7 +121,7 @@ class Protocol(RuleBasedStateMachine):
 
     def _journal(self, request: Request) -> None:
         if self.in_force.journals_open:
-            request.writer.store.begin(request.id)  # rule 1
+            request.writer.store.begin([request.id])  # rule 1
         request.state = "open"
 
     @precondition(lambda self: self._in("open"))

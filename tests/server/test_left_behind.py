@@ -4,28 +4,7 @@ import asyncio
 import gc
 from pathlib import Path
 
-from tests.bench.lane.path import WorkerPath, with_key
-
-BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}],"max_tokens":5%b}'
-USAGE = b'"usage":{"prompt_tokens":8,"completion_tokens":1,"total_tokens":9}'
-REPLY = b'{"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[],' + USAGE + b"}"
-EVENT = b'data: {"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[%b],%b}\n\n'
-
-
-def request(more: bytes = b"", *, lines: bytes = b"") -> bytes:
-    body = BODY % more
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-bench\r\n"
-    head += lines
-    return with_key(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-
-
-def reply(body: bytes = REPLY) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
-
-
-def chunk(payload: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
+from tests.server.worker_path import EVENT, USAGE, WorkerPath, chunk, reply, request
 
 
 async def test_a_whole_reply_leaves_nothing_to_the_collector(tmp_path: Path) -> None:

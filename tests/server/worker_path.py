@@ -6,9 +6,10 @@ What stands between is the real thing: listener, gate, admission, exchange, mete
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -49,8 +50,8 @@ class NoStore:
     def hold_later(self, opened: object, accounts: object) -> None:
         pass
 
-    def begin(self, entry_id: str) -> None:
-        pass
+    def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
+        return None
 
     def settle(self, line: object, accounts: object) -> None:
         pass
@@ -92,11 +93,18 @@ class NoTransport:
 class WorkerPath:
     """One client's connection, and one to the upstream. Close it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path, no_store: NoStore | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        folder: Path,
+        no_store: NoStore | None = None,
+        *,
+        on_exceed: Literal["refuse", "alert"] = "refuse",
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self._ours = socket.create_connection(listening.getsockname())
             self._theirs, _ = listening.accept()
-        budget = BudgetConfig(name="bench", limit_nanos=10**15, period="month", owner=OWNER)
+        budget = BudgetConfig(name="bench", limit_nanos=10**15, period="month", owner=OWNER, on_exceed=on_exceed)
         url = "http://127.0.0.1:1/v1"
         key = Secret("sk-upstream")
         rules = build_rules(
@@ -125,11 +133,17 @@ class WorkerPath:
             tasks=Tasks(),
         )
         self.client, self.upstream = NoTransport(self._ours), NoTransport(self._ours)
-        self.from_client = ClientConnection(Listener(forwarder, self.deadlines), loop)
-        self.from_client.connection_made(cast("asyncio.Transport", self.client))
+        self._loop, self._listener = loop, Listener(forwarder, self.deadlines)
+        self.from_client = self.another_client()
         self.from_upstream = Connection(upstream, loop)
         self.from_upstream.connection_made(cast("asyncio.Transport", self.upstream))
         upstream.give_back(self.from_upstream)
+
+    def another_client(self) -> ClientConnection:
+        """Another connection; what is written to it stands among what is written to the first one."""
+        made = ClientConnection(self._listener, self._loop)
+        made.connection_made(cast("asyncio.Transport", self.client))
+        return made
 
     async def warm(self, request: bytes, reply: bytes) -> None:
         """As a worker is that has served such requests before."""
@@ -157,5 +171,27 @@ class WorkerPath:
 
 
 def with_key(request: bytes) -> bytes:
-    """The benchmark's request, from who has a taximeter key."""
+    """A request of `Bearer sk-bench`, from who has a taximeter key."""
     return request.replace(b"Bearer sk-bench", b"Bearer " + KEY.encode())
+
+
+BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}],"max_tokens":5%b}'
+USAGE = b'"usage":{"prompt_tokens":8,"completion_tokens":1,"total_tokens":9}'
+REPLY = b'{"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[],' + USAGE + b"}"
+EVENT = b'data: {"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","choices":[%b],%b}\n\n'
+
+
+def request(more: bytes = b"", *, lines: bytes = b"") -> bytes:
+    body = BODY % more
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-bench\r\n"
+    head += lines
+    return with_key(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def reply(body: bytes = REPLY) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+def chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
