@@ -244,8 +244,11 @@ def aiohttp_relay(place: Place) -> Iterator[Running]:
         yield up
 
 
-def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Running]]:
-    """With everything on: a key, a refusing budget that matches, the embedded store, metrics, one or more workers."""
+def taximeter(*, workers: int, on_exceed: str = "refuse") -> Callable[[Place], AbstractContextManager[Running]]:
+    """With everything on: a key, a budget that matches, the embedded store, metrics, one or more workers.
+
+    `on_exceed`: what the budget does at its limit. Where it refuses, a request waits for the store's word.
+    """
 
     @contextmanager
     def start(place: Place) -> Iterator[Running]:
@@ -256,7 +259,9 @@ def taximeter(*, workers: int) -> Callable[[Place], AbstractContextManager[Runni
             env=env,
             provider="openai",
             workers=workers,
-            budget=[{"name": "bench", "limit_usd": "1000000", "period": "month", "owner": "bench"}],
+            budget=[
+                {"name": "bench", "limit_usd": "1000000", "period": "month", "owner": "bench", "on_exceed": on_exceed}
+            ],
             **({} if place.ca is None else {"upstream_ca_file": str(place.ca)}),
             **place.settings,
         )
@@ -284,6 +289,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("direct", direct, lambda: "", only=("rate", "first")),
     Subject("nginx", nginx, nginx_version, lambda: None if shutil.which("nginx") else "nginx is not installed"),
     Subject("taximeter", taximeter(workers=1), lambda: version("taximeter")),
+    Subject("taximeter-alerting", taximeter(workers=1, on_exceed="alert"), lambda: "", only=("whole", "rate", "first")),
     Subject("aiohttp relay", aiohttp_relay, lambda: version("aiohttp")),
     Subject("taximeter-2", taximeter(workers=2), lambda: "", workers=2, only=("whole", "streams")),
     Subject("nginx-tls", nginx, lambda: "", tls=True, only=("whole", "streams")),
