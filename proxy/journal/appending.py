@@ -70,12 +70,11 @@ class Appending:
         """From now on what ends in one turn of this loop is written together."""
         self._loop = loop
 
-    def open(self, entry_id: str, body: bytes) -> None:
-        """A request is about to be sent. On return the record is in the kernel. Raises JournalFailed."""
-        self.open_all([(entry_id, body)])
+    def open(self, requests: Sequence[tuple[str, bytes]]) -> None:
+        """These are about to be sent: their ids and records, with one write.
 
-    def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None:
-        """The same for several, with one write: all of them are in the kernel then, or none."""
+        On return all of them are in the kernel. Raises JournalFailed: none is then.
+        """
         self._write_out(b"".join([frames.opened(entry_id, body) for entry_id, body in requests]))
         self._open.update(requests)
 

@@ -8,13 +8,14 @@ Above 300 lines because it is one state machine: whatever changes an exchange st
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from proxy.admission import Admitted
 from proxy.deadlines import NEVER
-from proxy.errors import JournalFailed, StoreAway, UpstreamError, UpstreamTooSlow
+from proxy.errors import JournalFailed, StoreAway, UpstreamError, UpstreamTooSlow, UpstreamUnreachable
 from proxy.http1 import ResponseHead
 from proxy.metering import Ending, Meter, Reading, RequestFacts
 from proxy.metrics import CLIENT_GONE
@@ -30,6 +31,8 @@ from rates.money import usd_text
 
 if TYPE_CHECKING:
     from proxy.server.gate import Gate
+
+log = logging.getLogger("taximeter")
 
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
 MAX_PRICED_REPLY = 4 * 1024 * 1024
@@ -146,7 +149,11 @@ class Exchange:
         self.deadline = desk.loop.time() + self._lifetime - (now - self._started)
         desk.deadlines.watch(self)
         head = b"%bContent-Length: %d\r\n\r\n" % (self._beginning, len(body))
-        self._attempt = desk.upstream.send_head(self._request.head.method, head, body, self)
+        try:
+            self._attempt = desk.upstream.send_head(self._request.head.method, head, body, self)
+        except Exception:  # it concerns this request alone, and nobody knows how far it came
+            log.exception("internal fault in sending a request")
+            self.failed(UpstreamUnreachable("the request could not be sent: an internal fault", sent=True))
 
     @property
     def _lifetime(self) -> float:

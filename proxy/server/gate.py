@@ -221,15 +221,9 @@ def _refusal(error: Exception) -> Denied | replies.Refused:
 
 
 def _send(passing: Sequence[Exchange]) -> None:
-    """Whatever breaks in here concerns one request, and is said."""
     for exchange in passing:
-        if exchange.is_over:
-            continue
-        try:
+        if not exchange.is_over:
             exchange.send()
-        except Exception:
-            log.exception("internal fault in sending a request")
-            exchange.cut()
 
 
 def _of_deployment(rules: Rules, deployment: str, facts: RequestFacts) -> RequestFacts:

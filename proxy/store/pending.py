@@ -74,6 +74,12 @@ class Pending:
         """Everything is in the store for good, and nothing is open."""
         return not self.live and not len(self) and self.durable == self._journal.last_number
 
+    def open(self, holds: Sequence[Hold]) -> None:
+        """Rule 1: journal them, in one write, before their first byte is sent. Raises JournalFailed: none is then."""
+        self._journal.open([(hold.entry_id, hold.record.encode()) for hold in holds])
+        for hold in holds:
+            hold.is_open = True
+
     def append(self, operation: Operation) -> None:
         """A finished request is journalled here, if it does not come from there."""
         if isinstance(operation, Numbered):
@@ -232,7 +238,7 @@ class Pending:
         """What the store has said, to those who wait."""
         granted = [each for each in asked if isinstance(each, Hold) and each.outcome is None]
         if granted:
-            self._open(granted)
+            self._open_granted(granted)
         for each in asked:
             waiter, each.waiter = each.waiter, None
             if waiter is None:
@@ -243,8 +249,8 @@ class Pending:
                     self.append(Release(each.entry_id))
             tell(waiter, each.outcome)
 
-    def _open(self, granted: Sequence[Hold]) -> None:
-        """Rule 1: journal, in one write, those whose waiters are to hear that. What may not pass gets an `outcome`."""
+    def _open_granted(self, granted: Sequence[Hold]) -> None:
+        """Those whose waiters are to hear that they are journalled. What may not pass gets an `outcome`."""
         if (wiped := self.wiped()) is not None:  # since it was asked
             for hold in granted:
                 hold.outcome = wiped
@@ -253,13 +259,10 @@ class Pending:
         if not opening:
             return
         try:
-            self._journal.open_all([(hold.entry_id, hold.record.encode()) for hold in opening])
+            self.open(opening)
         except JournalFailed as error:
             for hold in opening:
                 hold.outcome = error
-        else:
-            for hold in opening:
-                hold.is_open = True
 
     @property
     def releases(self) -> int:

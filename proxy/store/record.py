@@ -9,7 +9,7 @@ class Record(Protocol):
 
     last_number: int
 
-    def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None: ...
+    def open(self, requests: Sequence[tuple[str, bytes]]) -> None: ...
     def done(self, entry_id: str, body: bytes) -> int: ...
     def drop(self, entry_id: str) -> None: ...
     def retry(self) -> bool: ...
@@ -23,7 +23,7 @@ class Unjournalled:
     def __init__(self) -> None:
         self.last_number = 0
 
-    def open_all(self, requests: Sequence[tuple[str, bytes]]) -> None:
+    def open(self, requests: Sequence[tuple[str, bytes]]) -> None:
         """Nothing."""
 
     def done(self, entry_id: str, body: bytes) -> int:  # noqa: ARG002

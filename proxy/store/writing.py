@@ -216,9 +216,7 @@ class Writing:
         holds = [self._pending.live[entry_id] for entry_id in entry_ids]
         if self._journal is None:
             return None
-        self._journal.open_all([(hold.entry_id, hold.record.encode()) for hold in holds])
-        for hold in holds:
-            hold.is_open = True
+        self._pending.open(holds)
         if all(hold.is_kept for hold in holds):
             return None
         if not self._connection.is_connected:

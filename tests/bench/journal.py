@@ -26,7 +26,7 @@ def appends(journal: Journal, name: int) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     for count in range(REQUESTS):
         entry_id = f"01920000-0000-7000-8000-{name:04d}{count:08d}"
-        journal.open(entry_id, OPENED)
+        journal.open([(entry_id, OPENED)])
         journal.done(entry_id, FINISHED)
     return (time.perf_counter() - wall) / REQUESTS / 2, (time.process_time() - cpu) / REQUESTS / 2
 
@@ -36,7 +36,7 @@ async def syncs(journal: Journal, waiting: int) -> float:
     times = []
     for count in range(50):
         for each in range(waiting):
-            journal.open(f"sync-{waiting}-{count}-{each}", OPENED)
+            journal.open([(f"sync-{waiting}-{count}-{each}", OPENED)])
         began = time.perf_counter()
         await asyncio.gather(*(journal.synced() for _ in range(waiting)))
         times.append(time.perf_counter() - began)

@@ -19,9 +19,9 @@ from proxy.journal.segment import segment_paths
 def written(directory: Path, segment_bytes: int = 600) -> list[Path]:
     """Three segments: a is open throughout; b0 … b9 are opened and finished one after the other."""
     one = Journal.create(directory, "w1", segment_bytes=segment_bytes)
-    one.open("a", b"A")
+    one.open([("a", b"A")])
     for count in range(10):
-        one.open(f"b{count}", b"o" * 60)
+        one.open([(f"b{count}", b"o" * 60)])
         one.done(f"b{count}", b"d" * 60)
     one.close(remove=False)
     return segment_paths(directory / "w1")
@@ -118,7 +118,7 @@ def test_a_writer_that_is_killed_leaves_all_that_it_appended(tmp_path: Path) -> 
         journal = Journal.create(Path({str(tmp_path)!r}), "w1", segment_bytes=20_000)
         count = 0
         while True:
-            journal.open(f"e{{count}}", b"o" * 200)
+            journal.open([(f"e{{count}}", b"o" * 200)])
             print(f"open {{count}}", flush=True)
             journal.done(f"e{{count}}", b"d" * 200)
             print(f"done {{count}}", flush=True)
@@ -145,7 +145,7 @@ def test_one_that_is_stopped_still_holds_its_journal(tmp_path: Path) -> None:
     program = f"""
         from pathlib import Path
         from proxy.journal import Journal
-        Journal.create(Path({str(tmp_path)!r}), "w1").open("a", b"A")
+        Journal.create(Path({str(tmp_path)!r}), "w1").open([("a", b"A")])
         print("ready", flush=True)
         input()
     """

@@ -53,7 +53,7 @@ def left(directory: Path, one: Journal) -> Adopted:
 
 async def test_what_ends_in_one_turn_is_one_write_in_order(tmp_path: Path, writes: Writes) -> None:
     one = gathering(tmp_path)
-    one.open_all([(entry_id, entry_id.encode()) for entry_id in ("a", "b", "c", "d")])
+    one.open([(entry_id, entry_id.encode()) for entry_id in ("a", "b", "c", "d")])
     before = len(writes)
     assert [one.done("b", b"B"), one.done("a", b"A")] == [1, 2]
     one.drop("c")
@@ -73,10 +73,10 @@ async def test_several_requests_are_opened_with_one_write_and_after_what_has_end
     tmp_path: Path, writes: Writes
 ) -> None:
     one = gathering(tmp_path)
-    one.open("a", b"A")
+    one.open([("a", b"A")])
     one.done("a", b"end of the first")
     before = len(writes)
-    one.open_all([("a", b"again"), ("b", b"B")])
+    one.open([("a", b"again"), ("b", b"B")])
     assert len(writes) == before + 1
     await asyncio.sleep(0)
     assert len(writes) == before + 1
@@ -87,7 +87,7 @@ async def test_several_requests_are_opened_with_one_write_and_after_what_has_end
 
 async def test_a_sync_brings_what_is_gathered_to_disk(tmp_path: Path, writes: Writes) -> None:
     one = gathering(tmp_path)
-    one.open("a", b"A")
+    one.open([("a", b"A")])
     await one.synced()
     one.done("a", b"end")
     before = len(writes)
@@ -108,13 +108,13 @@ async def test_what_is_counted_has_been_written(tmp_path: Path, writes: Writes) 
 
 async def test_closing_writes_what_is_gathered_and_the_end_of_the_turn_does_no_harm(tmp_path: Path) -> None:
     one = gathering(tmp_path)
-    one.open("a", b"A")
+    one.open([("a", b"A")])
     one.done("a", b"end")
     adopted = left(tmp_path, one)
     assert (adopted.open, adopted.finished) == ({}, [(1, "a", b"end")])
     await asyncio.sleep(0)
     with pytest.raises(JournalFailed, match="w1 is closed"):
-        one.open_all([("b", b"B")])
+        one.open([("b", b"B")])
     assert one.done("b", b"too late") == 2
     await asyncio.sleep(0)
 
@@ -122,7 +122,7 @@ async def test_closing_writes_what_is_gathered_and_the_end_of_the_turn_does_no_h
 async def test_a_new_segment_begins_with_what_was_open_before_the_write(tmp_path: Path) -> None:
     one = gathering(tmp_path, segment_bytes=300)
     for turn in range(10):
-        one.open_all([(f"{turn}-{count}", b"o" * 50) for count in range(3)])
+        one.open([(f"{turn}-{count}", b"o" * 50) for count in range(3)])
         one.done(f"{turn}-0", b"d" * 50)
         one.drop(f"{turn}-1")
         await asyncio.sleep(0)
@@ -135,12 +135,12 @@ async def test_a_new_segment_begins_with_what_was_open_before_the_write(tmp_path
 
 async def test_a_full_disk_keeps_what_has_ended_and_opens_none_of_several(tmp_path: Path) -> None:
     one = gathering(tmp_path)
-    one.open_all([("a", b"a" * 100), ("b", b"b" * 100)])
+    one.open([("a", b"a" * 100), ("b", b"b" * 100)])
     path = tmp_path / "journal" / "w1"
     with full_disk(150, path):
         one.done("a", b"A" * 100)
         with pytest.raises(JournalFailed, match="File too large"):
-            one.open_all([("c", b"c" * 100), ("d", b"d" * 100)])
+            one.open([("c", b"c" * 100), ("d", b"d" * 100)])
         assert one.is_failing
         assert one.open_count == 2
         one.done("b", b"B" * 100)
@@ -148,7 +148,7 @@ async def test_a_full_disk_keeps_what_has_ended_and_opens_none_of_several(tmp_pa
         assert one.open_count == 1  # there was room for one of those that wait
         with pytest.raises(JournalFailed):
             await one.synced()
-    one.open_all([("c", b"c"), ("d", b"d")])
+    one.open([("c", b"c"), ("d", b"d")])
     adopted = left(tmp_path, one)
     assert set(adopted.open) == {"c", "d"}
     assert adopted.finished == [(1, "a", b"A" * 100), (2, "b", b"B" * 100)]
@@ -163,7 +163,7 @@ from proxy.journal import Journal
 async def main():
     one = Journal.create(Path(sys.argv[1]), "w1")
     one.gather(asyncio.get_running_loop())
-    one.open_all([("a", b"A"), ("b", b"B"), ("c", b"C")])
+    one.open([("a", b"A"), ("b", b"B"), ("c", b"C")])
     one.done("a", b"end")
     await asyncio.sleep(0)
     one.done("b", b"lost")
@@ -179,7 +179,7 @@ asyncio.run(main())
     [
         ("", {"b", "c"}, [(1, "a", b"end")]),
         ("one.counted()", {"c"}, [(1, "a", b"end"), (2, "b", b"lost")]),
-        ("one.open('d', b'D')", {"c", "d"}, [(1, "a", b"end"), (2, "b", b"lost")]),
+        ("one.open([('d', b'D')])", {"c", "d"}, [(1, "a", b"end"), (2, "b", b"lost")]),
     ],
 )
 def test_who_is_killed_loses_at_most_what_ended_in_that_turn(

@@ -57,7 +57,7 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
 def test_what_was_opened_and_finished_is_read_back(tmp_path: Path) -> None:
     one = made(tmp_path)
     for entry_id in ("a", "b", "c", "d"):
-        one.open(entry_id, entry_id.encode() * 3)
+        one.open([(entry_id, entry_id.encode() * 3)])
     assert [one.done("b", b"B"), one.done("a", b"A"), one.done("elsewhere", b"E")] == [1, 2, 3]
     one.drop("c")
     assert (one.open_count, one.last_number) == (1, 3)
@@ -79,10 +79,10 @@ def test_what_was_opened_and_finished_is_read_back(tmp_path: Path) -> None:
 async def test_segments_go_when_the_store_has_confirmed_them(tmp_path: Path) -> None:
     one = made(tmp_path, segment_bytes=2000)
     path = tmp_path / "journal" / "w1"
-    one.open("long", b"a stream that lasts")
+    one.open([("long", b"a stream that lasts")])
     numbers = []
     for count in range(40):
-        one.open(f"e{count}", b"o" * 100)
+        one.open([(f"e{count}", b"o" * 100)])
         numbers.append(one.done(f"e{count}", b"d" * 100))
     assert numbers == list(range(1, 41))
     assert len(segment_paths(path)) == 5
@@ -109,7 +109,7 @@ async def test_a_segment_that_is_needed_stays_until_its_successor_is_on_disk(
 ) -> None:
     one = made(tmp_path, segment_bytes=300)
     for count in range(5):
-        one.open(f"e{count}", b"o" * 100)
+        one.open([(f"e{count}", b"o" * 100)])
         one.done(f"e{count}", b"d" * 100)
 
     def broken(_: Segment) -> None:
@@ -139,10 +139,10 @@ async def test_who_waits_at_the_same_time_shares_one_sync(tmp_path: Path, monkey
         real(segment)
 
     monkeypatch.setattr(Segment, "to_disk", slow)
-    one.open("a", b"")
+    one.open([("a", b"")])
     first = [asyncio.ensure_future(one.synced()) for _ in range(20)]  # noqa: TID251
     await asyncio.sleep(0)
-    one.open("b", b"")  # after the first sync has begun: that one does not count for it
+    one.open([("b", b"")])  # after the first sync has begun: that one does not count for it
     second = [asyncio.ensure_future(one.synced()) for _ in range(20)]  # noqa: TID251
     await asyncio.sleep(0)
     may_end.set()
@@ -156,7 +156,7 @@ async def test_who_waits_at_the_same_time_shares_one_sync(tmp_path: Path, monkey
 async def test_nobody_has_to_wait_for_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "SYNC_WITHIN", 0)
     one = made(tmp_path)
-    one.open("a", b"")
+    one.open([("a", b"")])
     one.sync_soon()
     one.sync_soon()
     async with asyncio.timeout(10):
@@ -170,7 +170,7 @@ async def test_a_failed_sync_is_answered_by_a_new_segment_with_all_that_is_open(
 ) -> None:
     """What a failed fsync left out, a second one does not bring to disk."""
     one = made(tmp_path)
-    one.open("a", b"A")
+    one.open([("a", b"A")])
 
     def broken(_: Segment) -> None:
         raise OSError(5, "Input/output error")
@@ -180,7 +180,7 @@ async def test_a_failed_sync_is_answered_by_a_new_segment_with_all_that_is_open(
         with pytest.raises(JournalFailed, match=r"w1 cannot be written: Input/output error"):
             await one.synced()
     assert one.is_failing
-    one.open("b", b"B")
+    one.open([("b", b"B")])
     await one.synced()
     newest = segment_paths(tmp_path / "journal" / "w1")[-1]
     assert newest.name == "00000002.seg"
@@ -194,13 +194,13 @@ async def test_a_failed_sync_is_answered_by_a_new_segment_with_all_that_is_open(
 def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No OPEN goes through; what has ended is kept and written when the disk takes it again, before any OPEN."""
     one = made(tmp_path)
-    one.open("a", b"a" * 100)
-    one.open("b", b"b" * 100)
+    one.open([("a", b"a" * 100)])
+    one.open([("b", b"b" * 100)])
     path = tmp_path / "journal" / "w1"
     with full_disk(10, path):
         for _ in range(3):
             with pytest.raises(JournalFailed, match=r"w1 cannot be written: File too large"):
-                one.open("c", b"c" * 100)
+                one.open([("c", b"c" * 100)])
         assert one.is_failing
         assert one.done("a", b"A" * 100) == 1
         one.drop("b")
@@ -209,9 +209,9 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 1
     with full_disk(150, path):  # enough for the first of the two that wait, not for a third
         with pytest.raises(JournalFailed):
-            one.open("d", b"d" * 500)
+            one.open([("d", b"d" * 500)])
         assert one.open_count == 0
-    one.open("e", b"E")
+    one.open([("e", b"E")])
     one.close(remove=False)
     adopted = read_back(tmp_path)
     assert adopted.open == {"e": b"E"}
@@ -221,7 +221,7 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_full_disk_at_the_end_of_a_segment(tmp_path: Path) -> None:
     one = made(tmp_path, segment_bytes=400)
-    one.open("a", b"a" * 500)
+    one.open([("a", b"a" * 500)])
     path = tmp_path / "journal" / "w1"
     path.chmod(0o500)
     resource_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -229,7 +229,7 @@ def test_a_full_disk_at_the_end_of_a_segment(tmp_path: Path) -> None:
     try:
         assert one.done("a", b"A") == 1
         with pytest.raises(JournalFailed):
-            one.open("b", b"")
+            one.open([("b", b"")])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, resource_limit)
         path.chmod(0o700)
@@ -250,10 +250,10 @@ async def test_many_open_requests_do_not_make_a_segment_each(tmp_path: Path) -> 
     """A BASE may be larger than a segment; a segment is full by what came after it."""
     one = made(tmp_path, segment_bytes=1000)
     for count in range(50):
-        one.open(f"open {count}", b"o" * 100)
+        one.open([(f"open {count}", b"o" * 100)])
     before = len(segment_paths(tmp_path / "journal" / "w1"))
     for count in range(10):
-        one.open(f"e{count}", b"")
+        one.open([(f"e{count}", b"")])
         one.done(f"e{count}", b"")
     assert len(segment_paths(tmp_path / "journal" / "w1")) - before <= 1
     one.close(remove=True)

@@ -298,13 +298,53 @@ async def test_a_fault_in_journalling_is_answered_to_all_that_pass(
         assert store.told == ["hold later", "release"]
 
 
+def broken(*_: object) -> None:
+    raise RuntimeError("broken")
+
+
+async def test_a_fault_in_sending_is_answered_and_what_may_have_been_read_is_settled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        path.upstream.write = broken  # type: ignore[method-assign,assignment]
+        store.waiters[0].held()
+
+        assert answer(path) == (502, "upstream_unreachable")
+        assert "internal fault in sending a request" in caplog.text
+        while not store.told:  # its tokens are counted first
+            await asyncio.sleep(0.01)
+        assert store.told == ["settle"]
+
+
+async def test_such_a_fault_concerns_one_of_those_that_pass_together(tmp_path: Path) -> None:
+    async with unasked(tmp_path) as (path, store):
+        path.upstream.write = broken  # type: ignore[method-assign,assignment]
+        for client in (path.from_client, path.another_client()):
+            client.data_received(request())
+        await soon()
+        assert answer(path) == (502, "upstream_unreachable")
+        while not path.client.written:  # the other one has no connection but one that is refused
+            await asyncio.sleep(0.01)
+
+        assert answer(path) == (502, "upstream_unreachable")
+        while "settle" not in store.told:
+            await asyncio.sleep(0.01)
+        assert sorted(store.told) == ["begin 2", "hold later", "hold later", "release", "settle"]
+
+
+async def waits_for_the_disk(path: WorkerPath, store: WaitingStore) -> "asyncio.Future[None]":
+    """A request that is sent when this is done."""
+    synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    store.opening = synced
+    path.from_client.data_received(request())
+    await soon()
+    assert not path.upstream.written
+    return synced
+
+
 async def test_what_must_be_on_disk_first_is_waited_for(tmp_path: Path) -> None:
     async with unasked(tmp_path) as (path, store):
-        synced = asyncio.get_running_loop().create_future()
-        store.opening = synced
-        path.from_client.data_received(request())
-        await soon()
-        assert not path.upstream.written
+        synced = await waits_for_the_disk(path, store)
 
         synced.set_result(None)
         await soon()
@@ -315,10 +355,7 @@ async def test_what_must_be_on_disk_first_is_waited_for(tmp_path: Path) -> None:
 
 async def test_who_leaves_while_that_is_waited_for_is_not_sent(tmp_path: Path) -> None:
     async with unasked(tmp_path) as (path, store):
-        synced = asyncio.get_running_loop().create_future()
-        store.opening = synced
-        path.from_client.data_received(request())
-        await soon()
+        synced = await waits_for_the_disk(path, store)
         path.from_client.connection_lost(None)
 
         synced.set_exception(JournalFailed("the disk is broken"))

@@ -199,7 +199,7 @@ async def test_a_journal_that_cannot_be_written_gives_all_of_them_back(
     def full(*_: object) -> None:
         raise JournalFailed("the disk is full")
 
-    monkeypatch.setattr(writer._journal, "open_all", full)
+    monkeypatch.setattr(writer._journal, "open", full)
     for heard in [ask(writer, f"e{number}", 10) for number in range(3)]:
         assert isinstance(await heard.once(), JournalFailed)
     await applied(writer)

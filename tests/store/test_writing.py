@@ -131,7 +131,7 @@ async def test_a_journal_that_cannot_be_written_lets_nothing_be_sent(
     def full(*_: object) -> None:
         raise JournalFailed("the disk is full")
 
-    monkeypatch.setattr(writer._journal, "open_all", full)
+    monkeypatch.setattr(writer._journal, "open", full)
     with pytest.raises(JournalFailed):
         writer.begin(["e1"])
     writer.release("e1")

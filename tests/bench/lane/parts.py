@@ -163,7 +163,7 @@ def _print_parts(folder: Path, up: Upstream) -> None:
     batch = pair * (BATCH // 2)
 
     def journalled() -> None:
-        journal.open("e" * 36, record)
+        journal.open([("e" * 36, record)])
         journal.done("e" * 36, charge.body)
 
     async def between_sockets() -> dict[str, float]:
