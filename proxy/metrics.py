@@ -92,11 +92,13 @@ class Metrics:
         *,
         owners: Iterable[str] = (),
         at_the_end: Callable[[Callable[[], None]], object] | None = None,
+        before_writing: Callable[[], object] | None = None,
         on_written: Callable[[], object] | None = None,
     ) -> None:
         """`at_the_end` has a function called at the end of a turn of the event loop; None: all counts at once.
 
-        `on_written` is called when all that was counted so far stands in the files.
+        `before_writing` is called then, before the files change, and `on_written` when all that was counted so far
+        stands in them.
         """
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -128,7 +130,7 @@ class Metrics:
         self._shutdown = gauge(
             "model_shutdown_timestamp_seconds", "When a model's vendor will stop it.", "max", "model"
         )
-        turn = self._turn = Turn(at_the_end, on_written)
+        turn = self._turn = Turn(at_the_end, before=before_writing, after=on_written)
         open_streams = gauge("open_streams", "Streams that are open now.", "sum")
         self.spool_entries = gauge("spool_entries", "Settled requests that the store has not applied yet.", "sum")
         self.journal_bytes = gauge("journal_bytes", "Size of the journals on disk.", "sum")

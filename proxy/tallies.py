@@ -21,14 +21,20 @@ class Turn:
     """Counts of one turn of the event loop, written together at its end.
 
     Many requests end in the same turn, and count the same things. A worker that is killed has counted all that its
-    earlier turns did.
+    earlier turns did. One that is killed while it writes has counted a part, which nobody can tell: so `before` does
+    what may take long, and between it and `after` stand a few microseconds of writes to memory.
     """
 
     def __init__(
-        self, at_the_end: Callable[[Callable[[], None]], object] | None, on_paid: Callable[[], object] | None = None
+        self,
+        at_the_end: Callable[[Callable[[], None]], object] | None,
+        *,
+        before: Callable[[], object] | None = None,
+        after: Callable[[], object] | None = None,
     ) -> None:
         self._at_the_end = at_the_end
-        self._on_paid = on_paid
+        self._before = before
+        self._after = after
         self._due: list[Due] = []
 
     def owe(self, due: Due) -> None:
@@ -40,10 +46,12 @@ class Turn:
 
     def pay(self) -> None:
         due, self._due = self._due, []
+        if self._before is not None:
+            self._before()
         for each in due:
             each.pay()
-        if self._on_paid is not None:
-            self._on_paid()
+        if self._after is not None:
+            self._after()
 
 
 class Place:
@@ -130,15 +138,17 @@ class Uses:
         self._tokens_of = tokens
         self._cost: Place | None = None
         self._tokens: dict[str, Place] = {}
-        self._amounts: dict[str, int] = {}
+        self._amounts: dict[str, int] = {}  # of kinds that have their places
         self._nanos = 0
         self._at: datetime | None = None
         self._is_due = False
 
     def add(self, usage: dict[str, int], nanos: int | None, at: datetime) -> None:
         """`nanos` None: nobody knows the cost."""
-        amounts = self._amounts
+        amounts, places = self._amounts, self._tokens
         for kind, quantity in usage.items():
+            if kind not in places:
+                places[kind] = place_of(self._tokens_of(kind))
             amounts[kind] = amounts.get(kind, 0) + quantity
         if nanos is not None:
             self._nanos += nanos
@@ -153,10 +163,7 @@ class Uses:
         amounts, self._amounts, self._is_due = self._amounts, {}, False
         places = self._tokens
         for kind, amount in amounts.items():
-            place = places.get(kind)
-            if place is None:
-                place = places[kind] = place_of(self._tokens_of(kind))
-            place.add(amount)
+            places[kind].add(amount)
         if self._nanos and self._cost is not None:
             nanos, self._nanos = self._nanos, 0
             self._cost.add(dollars_of(nanos))

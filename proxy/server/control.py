@@ -8,7 +8,6 @@ import os
 import pickle
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 from proxy.config import Config
 
@@ -34,6 +33,23 @@ class Orders:
     def next(self, config: Config) -> "Orders":
         """Those that come after these."""
         return replace(self, config=config, number=self.number + 1)
+
+
+class End:
+    """One end of a pipe, a descriptor, for an event loop that takes it over (`connect_read_pipe` and its like).
+
+    uvloop closes the descriptor, and then calls `close`, when another thread may have opened a file under the same
+    number: that must not be closed in its place (its issue 763). So this does nothing.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        """See above."""
 
 
 def frame(orders: Orders) -> bytes:
@@ -99,10 +115,10 @@ class Answers(asyncio.Protocol):
         """The pipe is closed: as a rule because the worker has ended, however it did."""
 
     @classmethod
-    async def open(cls, pipe: BinaryIO) -> "Answers":
-        """Takes the pipe over."""
+    async def open(cls, pipe: int) -> "Answers":
+        """Takes the descriptor over."""
         answers = cls()
-        await asyncio.get_running_loop().connect_read_pipe(lambda: answers, pipe)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: answers, End(pipe))
         return answers
 
     async def first_of(self, *words: bytes, seconds: float) -> bytes | None:

@@ -21,7 +21,7 @@ from proxy.errors import TaximeterError
 from proxy.journal import Journal
 from proxy.metrics import Metrics, count_into_files
 from proxy.server.caller import Callers
-from proxy.server.control import READY, REFUSED, Frames, Orders, applied, read_frame, tell
+from proxy.server.control import READY, REFUSED, End, Frames, Orders, applied, read_frame, tell
 from proxy.server.counting import Counting
 from proxy.server.desk import Desk
 from proxy.server.following import Following
@@ -67,7 +67,9 @@ async def _serve(orders: Orders, listener: socket.socket, answers: int) -> None:
     data_dir = DataDir(config.data_dir)
     writer = f"{data_dir.proxy_id()}-{orders.slot}-{os.urandom(3).hex()}"  # one for each life of a worker
     journal = Journal.create(data_dir.journals, writer)
-    metrics = Metrics(CollectorRegistry(), at_the_end=loop.call_soon, on_written=journal.counted)
+    metrics = Metrics(
+        CollectorRegistry(), at_the_end=loop.call_soon, before_writing=journal.retry, on_written=journal.counted
+    )
     metrics.expect_budgets(budget.name for budget in config.budgets)
     store = await Store.open(
         orders.store_url,
@@ -141,7 +143,7 @@ async def _follow_orders(forwarder: Forwarder, metrics: Metrics, stopping: async
     frames = Frames()
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), End(sys.stdin.fileno()))
     while data := await reader.read(65536):
         for orders in frames.feed(data):
             try:

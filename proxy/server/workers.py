@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from proxy.config import Config
 from proxy.config.environment import count_metrics_in
 from proxy.errors import TaximeterError
-from proxy.server.control import READY, REFUSED, Answers, Orders, applied, frame
+from proxy.server.control import READY, REFUSED, Answers, End, Orders, applied, frame
 
 START_SECONDS = 30.0
 APPLY_SECONDS = 30.0  # for a worker to follow new orders: it may have thousands of cards to read
@@ -44,28 +44,28 @@ class Worker:
         self.began = time.monotonic()
         self.was_ready = False
         self._orders: asyncio.WriteTransport | None = None
-        heard, told = os.pipe()
-        self._heard = os.fdopen(heard, "rb", buffering=0)
-        try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            self._heard, told = os.pipe()
+            ours.callback(os.close, self._heard)
+            theirs.callback(os.close, told)
+            stdin, self._ordered = os.pipe()
+            ours.callback(os.close, self._ordered)
+            theirs.callback(os.close, stdin)
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 # -P: a folder named `proxy` where the command was called must not take our place.
                 (sys.executable, "-P", "-m", "proxy.server", str(listener.fileno()), str(told)),
-                bufsize=0,
-                stdin=subprocess.PIPE,
+                stdin=stdin,
                 pass_fds=(listener.fileno(), told),
             )
-        except OSError:
-            self._heard.close()
-            raise
-        finally:
-            os.close(told)
+            self._ends = ours.pop_all()
         self.pid = self._process.pid
 
     async def serve(self, orders: Orders) -> None:
         """Its first orders."""
+        self._ends.pop_all()  # the event loop closes them from here on
         self.answers = await Answers.open(self._heard)
         loop = asyncio.get_running_loop()
-        self._orders, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+        self._orders, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, End(self._ordered))
         self.tell(orders)
 
     async def ready(self) -> bool:
@@ -102,9 +102,7 @@ class Worker:
         """End one that was never given orders. Blocks."""
         if self.has_orders:
             return
-        self._heard.close()
-        assert self._process.stdin is not None  # PIPE was asked for
-        self._process.stdin.close()
+        self._ends.close()
         try:
             self._process.wait(LEAVE_SECONDS)
         except subprocess.TimeoutExpired:

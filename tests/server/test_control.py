@@ -1,12 +1,14 @@
 """Orders arrive whole, however the pipe cuts them, and a key in them does not show."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from proxy.config import Config, Secret
-from proxy.server.control import READY, REFUSED, Answers, Frames, Orders, applied, frame, read_frame, tell
+from proxy.server.control import READY, REFUSED, Answers, End, Frames, Orders, applied, frame, read_frame, tell
 
 
 def orders(slot: int) -> Orders:
@@ -42,7 +44,7 @@ def test_a_key_does_not_show_in_orders() -> None:
 
 async def test_answers_are_heard_whole_and_in_any_order() -> None:
     heard, told = os.pipe()
-    answers = await Answers.open(os.fdopen(heard, "rb"))
+    answers = await Answers.open(heard)
     os.write(told, READY + b"\nappl")
     assert await answers.first_of(READY, seconds=5) == READY
     assert await answers.first_of(applied(1), seconds=0.05) is None
@@ -53,6 +55,40 @@ async def test_answers_are_heard_whole_and_in_any_order() -> None:
     os.close(told)
     assert await answers.first_of(applied(3), seconds=5) is None  # at once: its worker has gone
     assert answers.ended.is_set()
+
+
+@pytest.mark.parametrize("end", ["of a worker", "of its supervisor"])
+def test_a_pipe_is_closed_once(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed twice, it took whatever another thread had opened meanwhile: the supervisor aborted with its workers."""
+    opened: list[int] = []
+
+    def close(of: End) -> None:
+        """Another thread is as quick as that. It gets the number that was free."""
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        real(of)
+
+    async def use() -> None:
+        heard, told = os.pipe()
+        loop = asyncio.get_running_loop()
+        if end == "of a worker":
+            answers = await Answers.open(heard)
+            os.close(told)
+            await answers.ended.wait()
+        else:
+            transport, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, End(told))
+            transport.close()
+        async with asyncio.timeout(5):
+            while not opened:
+                await asyncio.sleep(0.01)
+        assert opened == [heard if end == "of a worker" else told]
+        os.fstat(opened[0])  # else OSError: it was closed
+        os.close(opened[0])
+        if end == "of its supervisor":
+            os.close(heard)
+
+    real = End.close
+    monkeypatch.setattr(End, "close", close)
+    uvloop.run(use())
 
 
 def test_who_is_told_may_be_gone() -> None:

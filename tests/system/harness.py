@@ -54,7 +54,7 @@ def environment(**changes: str) -> dict[str, str]:
     foreign = ("TAXIMETER_", "OPENAI_", "COVERAGE_", "PROMETHEUS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     kept.pop("PYTEST_CURRENT_TEST", None)
-    return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | changes
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "NO_COLOR": "1"} | changes
 
 
 @dataclass
@@ -77,6 +77,17 @@ class Taximeter:
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers that live. Linux only."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ends while we look
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                command = (entry / "cmdline").read_bytes()
+                if int(parent) == self.process.pid and state != "Z" and b"proxy.server\0" in command:
+                    found.append(int(entry.name))
+        return found
 
     async def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of taximeter with the same configuration."""
@@ -217,7 +228,8 @@ async def taximeter(
             assert process.returncode == 0, f"exit {process.returncode}\n{running.log()}"
             assert not await left_behind(directory, running.data_dir), f"still running below {directory}"
     except BaseException:
-        print(f"--- log of taximeter ---\n{running.log()}\n---")
+        state = "running" if process.poll() is None else f"exit {process.returncode}"
+        print(f"--- log of taximeter ({state}) ---\n{running.log()}\n---")
         raise
     finally:
         with suppress(ProcessLookupError):

@@ -15,7 +15,7 @@ import pytest
 from proxy.cli.demo_upstream import ScriptedUpstream
 from tests.fakes.upstreams import FakeUpstream, falls_silent
 from tests.system.client import client
-from tests.system.harness import FINE_TUNED, Redis7, Start, Taximeter, chat, processes_below, taximeter
+from tests.system.harness import FINE_TUNED, Redis7, Start, Taximeter, chat, taximeter
 from tests.system.prices import cost_of_all
 
 BUDGET: dict[str, Any] = {"name": "tuned", "limit_usd": "10", "period": "month", "fine_tuned": True}
@@ -39,24 +39,16 @@ async def entries(meter: Taximeter, count: int) -> list[dict[str, Any]]:
     return lines
 
 
-async def kill_all(meter: Taximeter, directory: Path) -> None:
+async def kill_all(meter: Taximeter) -> None:
     """The supervisor and its workers, not the store."""
-    pids = [pid for pid in processes_below(directory) if b"proxy" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    pids = meter.workers()
     await meter.kill()
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def workers(meter: Taximeter, directory: Path) -> list[int]:
-    return [
-        pid
-        for pid in processes_below(directory)
-        if b"proxy.server\0" in Path(f"/proc/{pid}/cmdline").read_bytes() and pid != meter.process.pid
-    ]
-
-
-async def test_a_worker_killed_in_the_middle_of_a_stream(start: Start, tmp_path: Path) -> None:
+async def test_a_worker_killed_in_the_middle_of_a_stream(start: Start) -> None:
     async with (
         FakeUpstream(falls_silent) as upstream,
         start(upstream.url, budget=[BUDGET]) as meter,
@@ -69,12 +61,12 @@ async def test_a_worker_killed_in_the_middle_of_a_stream(start: Start, tmp_path:
         )
         assert opened.value("taximeter_open_streams") == 1
         before = journals(meter)
-        [worker] = workers(meter, tmp_path)
+        [worker] = meter.workers()
         os.kill(worker, signal.SIGKILL)
         with suppress(OSError, aiohttp.ClientError):
             await stream
         after = await meter.scrape_until(
-            lambda s: s.value("taximeter_presumed_requests_total") == 1 and bool(workers(meter, tmp_path))
+            lambda s: s.value("taximeter_presumed_requests_total") == 1 and bool(meter.workers())
         )
         [entry] = await entries(meter, 1)
         assert (entry["status"], entry["line"], entry["asked_model"]) == ("presumed", "entry", FINE_TUNED)
@@ -106,13 +98,13 @@ async def test_all_is_killed_while_the_store_is_away(
                 assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
             spooled = await meter.scrape_until(lambda s: s.value("taximeter_spool_entries") == 20)
             assert spooled.value("taximeter_spool_entries") == 20
-            [one, *_] = workers(meter, tmp_path / "one")
+            [one, *_] = meter.workers()
             os.kill(one, signal.SIGKILL)  # its journal waits with the supervisor
-            await meter.scrape_until(lambda s: len(workers(meter, tmp_path / "one")) == 2)
+            await meter.scrape_until(lambda s: len(meter.workers()) == 2)
             # As long as the store does not say what it has, all that the dead journal holds counts.
             spooled = await meter.scrape_until(lambda s: (s.value("taximeter_spool_entries") or 0) >= 20)
             assert 20 <= (spooled.value("taximeter_spool_entries") or 0) <= 30
-            await kill_all(meter, tmp_path / "one")
+            await kill_all(meter)
         # Ready without the store, and with fewer slots than before.
         async with taximeter(tmp_path / "two", upstream.url, **settings) as meter:
             assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
@@ -152,9 +144,7 @@ async def test_a_clean_end_with_the_store_away_leaves_the_journal_to_the_next_st
 
 
 @pytest.mark.slow
-async def test_counters_stay_equal_to_the_ledger_over_kills(
-    start: Start, tmp_path: Path, upstream: ScriptedUpstream
-) -> None:
+async def test_counters_stay_equal_to_the_ledger_over_kills(start: Start, upstream: ScriptedUpstream) -> None:
     async with start(upstream.url, workers=2, budget=[BUDGET]) as meter:
         sent = 0
         for _ in range(3):
@@ -165,9 +155,9 @@ async def test_counters_stay_equal_to_the_ledger_over_kills(
                 assert {answer.status for answer in answers} == {200}
                 sent += len(answers)
             await meter.scrape_until(lambda s, sent=sent: s.value("taximeter_requests_total") == sent)  # type: ignore[misc]
-            for pid in (killed := workers(meter, tmp_path)):
+            for pid in (killed := meter.workers()):
                 os.kill(pid, signal.SIGKILL)
-            await meter.scrape_until(lambda _: len(now := set(workers(meter, tmp_path))) == 2 and not now & set(killed))
+            await meter.scrape_until(lambda _: len(now := set(meter.workers())) == 2 and not now & set(killed))
         lines = await entries(meter, sent)
         scrape = await meter.scrape()
         assert len(lines) == scrape.value("taximeter_requests_total") == sent

@@ -2,29 +2,22 @@
 
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.cli.demo_upstream import ScriptedUpstream
 from tests.system.client import client
-from tests.system.harness import FINE_TUNED, Start, chat, processes_below
+from tests.system.harness import FINE_TUNED, Start, chat
 
 BUDGET: dict[str, Any] = {"name": "tuned", "limit_usd": "1", "period": "month", "fine_tuned": True}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the limits of a process that runs")
-async def test_a_full_disk_refuses_and_forwards_nothing(
-    start: Start, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
+async def test_a_full_disk_refuses_and_forwards_nothing(start: Start, upstream: ScriptedUpstream) -> None:
     async with start(upstream.url, budget=[BUDGET]) as meter, client() as http:
         assert (await http.chat(meter.base_url, chat(FINE_TUNED, max_tokens=50))).status == 200
-        [worker] = [
-            pid
-            for pid in processes_below(tmp_path)
-            if b"proxy.server\0" in Path(f"/proc/{pid}/cmdline").read_bytes() and pid != meter.process.pid
-        ]
+        [worker] = meter.workers()
         before = resource.prlimit(worker, resource.RLIMIT_FSIZE)
         resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, before[1]))  # as a full disk, but for one process
         served = len(upstream.served)
@@ -42,4 +35,4 @@ async def test_a_full_disk_refuses_and_forwards_nothing(
         report = await meter.report(requests=2)
         assert report["total"]["requests"] == 2
         assert meter.log().count("can be written again") == 1  # that it could not, its log file could not take either
-        assert Path(f"/proc/{worker}").exists()
+        assert meter.workers() == [worker]

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import os
 import signal
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,32 +152,21 @@ async def test_a_killed_worker_is_replaced_and_its_counts_stay(start: Start, ups
             await asyncio.gather(*(http.chat(meter.base_url, chat(FINE_TUNED, f"{n}")) for n in range(20)))
         before = await meter.scrape_until(settled(20))
         assert before.value("taximeter_requests_total") == 20
-        workers = children_of(meter.process.pid)
+        workers = meter.workers()
         assert len(workers) >= 2
         victim = max(workers)
         os.kill(victim, signal.SIGKILL)
         for _ in range(200):
-            if len(set(children_of(meter.process.pid)) - {victim}) >= len(workers):
+            if len(set(meter.workers()) - {victim}) >= len(workers):
                 break
             await asyncio.sleep(0.05)
-        assert victim not in children_of(meter.process.pid)
+        assert victim not in meter.workers()
         for _ in range(10):
             async with client() as http:
                 assert (await http.chat(meter.base_url, chat(FINE_TUNED, "after"))).status == 200
         scrape = await meter.scrape_until(settled(30))
     assert scrape.value("taximeter_requests_total") == 30
     assert scrape.value("taximeter_cost_dollars_total") == pytest.approx(cost_of_all(upstream.served) / 1e9)
-
-
-def children_of(parent: int) -> list[int]:
-    """Python processes that this one started and that live."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, ppid = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(ppid) == parent and state != "Z" and b"python" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    return found
 
 
 async def test_types_and_help(start: Start, upstream: ScriptedUpstream) -> None:

@@ -101,20 +101,6 @@ def files_below(directory: Path) -> Iterator[tuple[Path, bytes]]:
             yield path, path.read_bytes()
 
 
-def workers_of(meter: Taximeter) -> list[int]:
-    """Processes whose parent is the supervisor, the store left out."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(stat[1]) == meter.process.pid and b"python" in command:
-            found.append(int(entry.name))
-    return found
-
-
 @pytest.mark.slow
 async def test_nothing_secret_is_left_anywhere(start: Start, tmp_path: Path) -> None:
     env = {"OPENAI_API_KEY": UPSTREAM_KEY, "HOOK_SECRET": HOOK_SECRET}
@@ -162,7 +148,7 @@ async def test_nothing_secret_is_left_anywhere(start: Start, tmp_path: Path) -> 
                 for stream in streams:
                     await stream.content.readany()
                 if round_ == 0:
-                    os.kill(workers_of(meter)[0], signal.SIGKILL)
+                    os.kill(meter.workers()[0], signal.SIGKILL)
                     await asyncio.sleep(2)
             places["metrics"] = (await meter.scrape()).text.encode()
             for words in (
@@ -180,7 +166,7 @@ async def test_nothing_secret_is_left_anywhere(start: Start, tmp_path: Path) -> 
             places["errors"] = b"".join(
                 answer.body for answer in answers if answer.status >= 400 and b"invalid: " not in answer.body
             )
-            for pid in workers_of(meter):
+            for pid in meter.workers():
                 os.kill(pid, signal.SIGKILL)
             await meter.kill()
             places["the log"] = meter.log_file.read_bytes()
