@@ -27,7 +27,8 @@ The life of a request:
 2.  At `server.gate`, `admission` mints the entry's id, freezes the budgets that match and their periods, and sizes the
     hold at the asked model's rate (near a limit its prompt is counted first). What is the same for requests that are
     alike stands in a plan. One script call in `store` sets the hold aside on all budgets or refuses. The request waits
-    for that answer only when a refusing budget matches; else the hold travels along.
+    for that answer only when a refusing budget matches; else the hold travels along. So does a stream's whose money was
+    set aside ahead, because others came just before it and the limits are far (`store.advances`).
 3.  It is journalled; then `server.exchange` sends it through `upstream`, whose connection calls it with each piece of
     the answer; the piece is written to the client at once, and the `Meter` sees it. A stream that was not asked for
     its usage is asked (`include_usage` is spliced in), and what the client did not ask for is taken out again.

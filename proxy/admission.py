@@ -6,6 +6,7 @@ What is frozen here holds for the whole request: its id, its start, the budgets 
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -158,7 +159,7 @@ class Admission:
         """Admit at once, or say that the store has to be asked (`waits`, where a budget may refuse). Raises Denied.
 
         Who does not wait is held in the store in any case, with no money where no budget matches, so that somebody can
-        tell of it when this machine is gone. Who waits is held by `ask`.
+        tell of it when this machine is gone; so is a stream whose money was set aside ahead. Who waits, `ask` holds.
 
         Far from every limit the cheap estimate of the prompt is held, slightly high; near one, `decide` has it counted.
         """
@@ -170,6 +171,8 @@ class Admission:
         waits = plan.refusing is not None
         if not waits:
             self._store.hold_later(held, accounts)
+        elif facts.stream:  # somebody looks at it: what its first token needs is worth an advance
+            waits = not self._store.hold_ahead(held, accounts)
         return Admitted(entry_id, at, owner, asked, accounts, rules, held, plan, began, waits)
 
     def ask(self, admitted: Admitted, waiter: Waiter) -> StoreAway | None:
@@ -189,14 +192,16 @@ class Admission:
     ) -> Admitted:
         """What becomes of a request that waits when the store did not just hold it. Raises Denied.
 
-        Refused, it may be near a limit only: its prompt is counted, and the store is asked a second time.
+        Refused, it may be near a limit only: its prompt is counted, and the store is asked a second time. What streams
+        have set aside ahead is not in its way.
         """
         away: StoreAway | None = None
         refusal: Refusal | None = None
         if isinstance(answer, StoreAway):
             away = answer
         else:
-            refusal = answer
+            ahead = self._store.clear_ahead(admitted.accounts)
+            refusal = answer = replace(answer, held=max(0, answer.held - ahead)) if ahead else answer
             if admitted.plan is not None and admitted.plan.is_priced:
                 admitted = await _counted(admitted, admitted.plan, facts, answer, count)
                 assert admitted.held is not None

@@ -187,12 +187,31 @@ local function write(charge, line, is_reversal)
   redis.call('XADD', ledger, '*', 'e', line)
 end
 
--- {1, id, {{key, amount, most, expires_at, series, owner}, …}, opened}: set aside on all accounts or on none.
--- `most` is limit - amount: what may be committed already; empty where the budget does not refuse.
+-- Takes what these accounts shall hold out of what was set aside on the same ones ahead, under the id `advance`: what
+-- they have committed stays as it is (rule 8). Returns whether it has so much.
+local function take(advance, accounts)
+  local record = redis.call('HGET', holds, advance)
+  if not record then return false end -- a store that was away has lost it
+  local left = {}
+  for amount, key in record:gmatch('(%d+) ([^\n]+)') do
+    local account = accounts[#left + 1]
+    if not account or account[1] ~= key or #amount > SMALL or #account[2] > SMALL then return false end
+    if amount - account[2] < 0 then return false end
+    left[#left + 1] = text(amount - account[2]) .. ' ' .. key
+  end
+  if #left ~= #accounts then return false end
+  redis.call('HSET', holds, advance, table.concat(left, '\n') .. NOTHING_HELD)
+  return true
+end
+
+-- {1, id, {{key, amount, most, expires_at, series, owner}, …}, opened, advance}: set aside on all accounts or on none.
+-- `most` is limit - amount: what may be committed already; empty where the budget does not refuse. `advance`: see take;
+-- empty for most. What is set aside ahead is such a hold too, of nothing (`opened` is empty).
 -- Answers 0, or {position, committed, held, …} of the accounts that refuse.
-local function hold(id, accounts, opened)
+local function hold(id, accounts, opened, advance)
   if redis.call('HEXISTS', holds, id) == 1 then return 0 end -- rule 6: idempotent by entry id
   if has_presumed and redis.call('HEXISTS', presumed, id) == 1 then return 0 end -- rule 5: never revived
+  local is_taken = advance ~= '' and take(advance, accounts)
   local refusals = {}
   for i, account in ipairs(accounts) do
     local now = read(account[1])
@@ -204,7 +223,7 @@ local function hold(id, accounts, opened)
   if #refusals > 0 then return refusals end
   local record = {}
   for i, account in ipairs(accounts) do
-    add(account[1], account[4], account[5], account[6], account[2], account[2])
+    if not is_taken then add(account[1], account[4], account[5], account[6], account[2], account[2]) end
     record[i] = account[2] .. ' ' .. account[1]
   end
   redis.call('HSET', holds, id, table.concat(record, '\n') .. NOTHING_HELD .. opened)

@@ -24,7 +24,7 @@ from proxy.store.address import Address
 from proxy.store.birth import Birth
 from proxy.store.finished import Numbered
 from proxy.store.flow import Flow
-from proxy.store.operations import Check, Hold, Operation, Release
+from proxy.store.operations import Check, Hold, Release
 from proxy.store.pending import BATCH, Pending, Stored
 from proxy.store.script import Script
 from proxy.store.wire import Wire
@@ -97,7 +97,8 @@ class OrderedConnection:
         self._deadlines.append(operation)
         if self._timer is None:
             self._timer = self._loop.call_at(operation.deadline, self._expire)
-        self._append(operation)
+        self.pending.append(operation)
+        self._kick()
         return None
 
     def give_up(self, operation: Hold | Check) -> None:
@@ -109,7 +110,9 @@ class OrderedConnection:
         """Nobody waits. A hold that comes while the store is away is made when it is back, if it is still needed."""
         if self._wire is None and isinstance(operation, Hold):
             return
-        self._append(operation)
+        self.pending.append(operation)
+        if self._flow is not None:
+            self._flow.kick_later()
 
     async def close(self, drain: float) -> None:
         """Send what is pending for at most so many seconds. Nobody asks any more."""
@@ -135,10 +138,6 @@ class OrderedConnection:
         if self._timer is not None:
             self._timer.cancel()
         self.pending.close(self._why_away)
-
-    def _append(self, operation: Operation) -> None:
-        self.pending.append(operation)
-        self._kick()
 
     def _kick(self) -> None:
         if self._flow is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from proxy.ledger.texts import text
 from proxy.store import keys
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw
 
+PARKED_SECONDS = 24 * 3600  # for so long somebody may ask for a background response before its cost is presumed
 _SETTLE, _SKIP, _PARK = 4, 5, 6
 _CHARGED_ELSEWHERE: Final = 2
 _entry = msgspec.json.Decoder(LedgerEntry).decode
@@ -120,12 +122,13 @@ class TooDear(ValueError):  # noqa: N818 - a finding
 class Park(Numbered):
     """A request that the upstream works on in the background: whoever hears of its end charges it.
 
-    `opened` is kept where nothing is held for it; `due_at` (Unix seconds) is when its end is not waited for any more.
+    `opened` is kept where nothing is held for it. Its end is waited for PARKED_SECONDS.
     """
 
     __slots__ = ()
 
-    def __init__(self, parked: Parked, upstream_id: str, opened: Opened, due_at: int) -> None:
+    def __init__(self, parked: Parked, upstream_id: str, opened: Opened) -> None:
         key = keys.background(upstream_id)
+        due_at = int(datetime.fromisoformat(parked.at).timestamp()) + PARKED_SECONDS
         content = (parked.entry_id, key, text(parked), text(opened), str(due_at))
         super().__init__(_PARK, parked.entry_id, raw(content))

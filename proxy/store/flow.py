@@ -1,7 +1,8 @@
 """What flows over one connection once it is mended: batches of operations, one call at a time, until it is lost.
 
 All that one turn of the event loop has asked and told travels in one call; what comes while it is under way, in the
-next. One alarm watches over all calls.
+next. What nobody waits for lingers a moment: a request that goes upstream in the same turn is not to wait for the call,
+and what ends meanwhile travels along. One alarm watches over all calls.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from proxy.store.wire import CommandFailed, Wire
 LOOK_SECONDS = 0.5  # so often: is a beat due, or a ping?
 PING_EVERY = 10  # looks: without work, see whether the store still answers
 BEAT_SECONDS = 10.0  # a sweeper takes a writer for dead whose beat has stood still for 45 s
+LINGER = 0.002  # seconds that what nobody waits for may take to be sent
 REJECTED_PAUSE = 0.05  # seconds before what was rejected, and nothing else, is sent again
 _PING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -51,6 +53,7 @@ class Flow:
         self.ended: asyncio.Future[StoreError | None] = self._loop.create_future()
         self._is_due = True  # a call is under way, or will be made in this turn or after a pause
         self._is_asked = False
+        self._lingers = False
         self._is_ping = False
         self._is_leaving = False
         self._asked_at = 0.0
@@ -63,10 +66,21 @@ class Flow:
         self._loop.call_soon(self._send)
 
     def kick(self) -> None:
-        """Something is pending."""
+        """Something is pending that is to be sent at once."""
+        if self._lingers:
+            self._lingers = False
+            assert self._later is not None
+            self._later.cancel()
+        elif self._is_due:
+            return
+        self._is_due = True
+        self._loop.call_soon(self._send)
+
+    def kick_later(self) -> None:
+        """Something is pending that nobody waits for."""
         if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._send)
+            self._is_due = self._lingers = True
+            self._later = self._loop.call_later(LINGER, self._send)
 
     def leave(self) -> None:
         """End as soon as nothing is pending."""
@@ -81,6 +95,7 @@ class Flow:
         if self.ended.done():
             return
         self._later = None
+        self._lingers = False
         try:
             self._home.is_sending()
             batch = self._pending.take()

@@ -27,6 +27,7 @@ from proxy.store import keys
 from proxy.store.asking import Asked, Refusal
 from proxy.store.finished import Numbered
 from proxy.store.packing import MAX_AMOUNT, charge_of, pack, raw, reversal_of
+from rates.money import Nanos
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,13 @@ class Hold(Asked):
 
     __slots__ = ("accounts", "amount", "entry_id", "is_kept", "is_open", "payload", "record")
 
-    def __init__(self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1) -> None:
-        """`times`: refused, unless it fits so many times into what is left; 0: no limit refuses it."""
+    def __init__(
+        self, opened: Opened | OpenedText, accounts: Sequence[Account], *, times: int = 1, advance: str = ""
+    ) -> None:
+        """`times`: refused, unless it fits so many times into what is left; 0: no limit refuses it.
+
+        `advance`: the id of the Advance on the same accounts that it is taken out of, if the store still has that.
+        """
         super().__init__()
         self.is_open = self.is_kept = False
         self.entry_id = opened.id
@@ -49,7 +55,7 @@ class Hold(Asked):
         nanos = opened.nanos or 0
         self.amount = nanos if 0 <= nanos <= MAX_AMOUNT else max(0, min(nanos, MAX_AMOUNT))
         self.record = opened.text if isinstance(opened, OpenedText) else text(opened)
-        self.payload = self._payload(times)
+        self.payload = self._payload(times, advance)
 
     def again(self) -> "Hold":
         """The same for a request that was let through: no limit refuses it any more."""
@@ -57,7 +63,7 @@ class Hold(Asked):
         made.is_open = self.is_open
         return made
 
-    def _payload(self, times: int) -> msgspec.Raw:
+    def _payload(self, times: int, advance: str) -> msgspec.Raw:
         amount = self.amount
         written = str(amount)
         accounts = [
@@ -71,7 +77,7 @@ class Hold(Asked):
             )
             for account in self.accounts
         ]
-        return raw((1, self.entry_id, accounts, self.record))
+        return raw((1, self.entry_id, accounts, self.record, advance))
 
     def read(self, answer: Any) -> None:
         """Tell who waits: None when the money is set aside."""
@@ -90,6 +96,19 @@ class Hold(Asked):
         for position, committed, held in zip(*[iter(answer)] * 3, strict=True):
             refusals.append(Refusal.of(self.accounts[position], self.amount, committed - held, held))
         return next((refusal for refusal in refusals if refusal.reason == "budget_exceeded"), refusals[0])
+
+
+class Advance(Hold):
+    """Money that is set aside ahead, for holds to come. It is no request's, so that nothing is known of it.
+
+    `left`: nanos that no hold was taken out of yet; 0 before it is granted, and after it was lost.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, advance_id: str, nanos: Nanos, accounts: Sequence[Account], *, times: int) -> None:
+        super().__init__(OpenedText(advance_id, nanos, ""), accounts, times=times)
+        self.left: Nanos = 0
 
 
 class Check(Asked):
@@ -118,6 +137,7 @@ class Release:
     """Give a hold back: its request was never sent. Nothing happens where no such hold is."""
 
     __slots__ = ("entry_id", "payload")
+    entry = None
 
     def __init__(self, entry_id: str) -> None:
         self.entry_id = entry_id
@@ -196,7 +216,7 @@ class Retire:
 
 
 Operation = Hold | Release | Check | Reverse | Beat | Numbered
-Swept = Presume | PresumeParked | ForgetParked | Retire
+Swept = Presume | PresumeParked | ForgetParked | Release | Retire
 
 
 def packed(operations: Sequence[Operation | Swept]) -> bytes:

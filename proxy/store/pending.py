@@ -14,7 +14,7 @@ from typing import Any
 from proxy.errors import JournalFailed, StoreAway, StoreWiped
 from proxy.store.asking import Asked, tell
 from proxy.store.finished import Numbered, SetAside
-from proxy.store.operations import Beat, Check, Hold, Operation, Release, Reverse, text_of
+from proxy.store.operations import Advance, Beat, Check, Hold, Operation, Release, Reverse, text_of
 from proxy.store.record import Record, Unjournalled
 
 BATCH = 64  # operations in one script call: about 2 ms of the store's time
@@ -200,13 +200,24 @@ class Pending:
 
     def mend(self, stored: Stored) -> None:
         """Rule 7, after that: holds and presumed entries that nobody here knows go, missing holds are made again."""
+        # Who waited in vain, and was let through: what was to be given back is needed again.
+        waiting = [each for each in self._queue if not (isinstance(each, Release) and each.entry_id in self.live)]
+        self._queue = deque(waiting)
         unapplied = {each.entry_id for each in self._queue if isinstance(each, Numbered)}
-        asked = {each.entry_id for each in self._queue if isinstance(each, Hold)}  # they come by themselves
+        asked = {
+            each.entry_id for each in self._queue if isinstance(each, Hold) and not each.given_up
+        }  # they will come
         known = unapplied | self.live.keys()
         mending: list[Operation] = [Release(each) for each in stored.holds - known]
         mending += [Reverse(each) for each in stored.presumed - known]
         there = stored.holds | stored.presumed | asked
-        mending += [hold.again() for entry_id, hold in self.live.items() if entry_id not in there]
+        for entry_id in self.live.keys() - there:
+            hold = self.live[entry_id]
+            if isinstance(hold, Advance):  # what was taken out of it is held again, each for itself
+                hold.left = 0
+                del self.live[entry_id]
+            else:
+                mending.append(hold.again())
         self._queue.extendleft(mending)
 
     def confirm(self, number: int) -> None:

@@ -17,7 +17,7 @@ from proxy.ledger.entry import LedgerEntry
 from proxy.ledger.opened import Opened
 from proxy.store import keys
 from proxy.store.address import Address
-from proxy.store.operations import ForgetParked, Presume, PresumeParked, Retire, Swept, packed
+from proxy.store.operations import ForgetParked, Presume, PresumeParked, Release, Retire, Swept, packed
 from proxy.store.pending import BATCH
 from proxy.store.reads import LONGEST_SECONDS
 from proxy.store.script import Script
@@ -70,8 +70,14 @@ class Sweeping:
             for start in range(0, len(ids), BATCH):
                 some = ids[start : start + BATCH]
                 records = await wire.call("HMGET", keys.holds(writer), *some)
-                held = [opened for record in records if record and (opened := _read(record.partition(b"\n\n")[2]))]
-                count += await self._presume(script, [Presume(opened, reason, writer) for opened in held])
+                operations: list[Swept] = []
+                for entry_id, record in zip(some, records, strict=True):
+                    request = record.partition(b"\n\n")[2] if record else None
+                    if request == b"":  # an advance: no request's
+                        operations.append(Release(entry_id.decode()))
+                    elif request and (opened := _read(request)):
+                        operations.append(Presume(opened, reason, writer))
+                count += await self._presume(script, operations)
             await script.apply(packed([Retire(writer)]))
             return count
 

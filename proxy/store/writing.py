@@ -1,10 +1,12 @@
-"""The writing half of the store: what one writer holds and has finished, over its journal and its connection."""
+"""The writing half of the store: what one writer holds and has finished, over its journal and its connection.
+
+Over 300 lines because it is the whole face that a writer sees; what is behind each of its methods stands elsewhere.
+"""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +19,7 @@ from proxy.ledger.opened import Opened, OpenedText
 from proxy.ledger.parked import Parked
 from proxy.store.address import Address
 from proxy.store.adoption import Inheritance
+from proxy.store.advances import Advances
 from proxy.store.aside import Aside
 from proxy.store.asking import Answer, Refusal, Waiter
 from proxy.store.birth import Birth
@@ -26,9 +29,9 @@ from proxy.store.finished import Charge, Park, TooDear
 from proxy.store.operations import Check, Hold, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads
+from rates.money import Nanos
 
 LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
-PARKED_SECONDS = 24 * 3600  # for so long somebody may ask for a background response before its cost is presumed
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Writing:
         else:
             self._durability = Durability(Address(url), self._connection, on_confirmed=self._moved.set)
             self._connection.on_progress = self._on_progress
+        self._advances = Advances(self._connection, self._pending, self._loop)
         self._reads = Reads(Address(url), timeout)
 
     @classmethod
@@ -126,8 +130,9 @@ class Writing:
 
         The journal goes when the store has everything for good; else it stays, to be adopted.
         """
-        await self._connection.close(drain)
         pending = self._pending
+        self._advances.close()
+        await self._connection.close(drain)
         if self._durability is not None:
             if not len(pending) and not pending.live:
                 with suppress(TimeoutError):
@@ -178,8 +183,7 @@ class Writing:
     ) -> StoreAway | None:
         """The same for a waiter, who is called once, in a later turn; no future and no task is made.
 
-        When he hears that it is held, the request is journalled too: he need not `begin` it. All that one answer of
-        the store grants is journalled with one write.
+        When he hears that it is held, the request is journalled too, with all that the same answer of the store grants.
 
         Returns the error, and calls nobody, where `hold` would raise at once. Who leaves before he was called says so:
         see `give_up`.
@@ -206,6 +210,14 @@ class Writing:
         """
         hold = self._pending.live[opened.id] = Hold(opened, accounts, times=0)
         self._connection.tell(hold)
+
+    def hold_ahead(self, opened: Opened | OpenedText, accounts: Sequence[Account]) -> bool:
+        """The same for a stream whose money was set aside ahead. If it was not, the store has to be asked."""
+        return self._advances.take(opened, accounts)
+
+    def clear_ahead(self, accounts: Sequence[Account]) -> Nanos:
+        """Give back what is set aside ahead on any of these, before a request is refused; how much that was."""
+        return self._advances.clear(accounts)
 
     def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
         """Rule 1: journal requests that were held, before their first byte is sent. Raises JournalFailed: none is then.
@@ -256,8 +268,7 @@ class Writing:
 
     def park(self, upstream_id: str, parked: Parked, opened: Opened) -> None:
         """Keep a request, and its hold, until somebody sees its end. In order with what is settled."""
-        due_at = int(datetime.fromisoformat(parked.at).timestamp()) + PARKED_SECONDS
-        self._connection.tell(Park(parked, upstream_id, opened, due_at))
+        self._connection.tell(Park(parked, upstream_id, opened))
 
     async def check(self, accounts: Sequence[Account]) -> Refusal | None:
         """Is one of these used up? Raises StoreAway."""

@@ -86,6 +86,10 @@ SWITCHED_OFF: dict[str, Callable[[], Rules]] = {
     ),
     "7: a new connection mends nothing": lambda: replace(ALL, mends=False),
     "7: what the store lost is not sent again": lambda: replace(ALL, rewinds=False),
+    "8: what is taken out of an advance stays in it": lambda: without(
+        "redis.call('HSET', holds, advance, table.concat(left, '\\n') .. NOTHING_HELD)"
+    ),
+    "8: what is taken out of an advance is committed again": lambda: without("if not is_taken then", "if true then"),
     "8: what is given back stays held": lambda: without(
         "if held ~= '0' then account.held, account.more_held = account.held + held, account.more_held + held end"
     ),

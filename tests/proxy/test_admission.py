@@ -37,6 +37,7 @@ class FakeStore:
     checked: list[str] = field(default_factory=list)
     asked: list[tuple[int | None, int]] = field(default_factory=list)
     left: int | None = None
+    ahead: int = 0
 
     async def hold(self, opened: Opened, accounts: Sequence[Account], *, times: int = 1) -> Refusal | None:
         if self.away:
@@ -45,12 +46,28 @@ class FakeStore:
         if self.left is not None:
             limit = accounts[0].budget.limit
             amount = opened.nanos or 0
-            return None if times * amount <= self.left else Refusal.of(accounts[0], amount, limit - self.left, 0)
+            return (
+                None
+                if times * amount <= self.left
+                else Refusal.of(accounts[0], amount, limit - self.left - self.ahead, self.ahead)
+            )
         self.held[opened.id] = [(account.budget.name, opened.nanos) for account in accounts]
         return self.refusal
 
     def hold_later(self, opened: Opened, accounts: Sequence[Account]) -> None:
         self.later[opened.id] = [(account.budget.name, opened.nanos) for account in accounts]
+
+    def hold_ahead(self, opened: Opened, accounts: Sequence[Account]) -> bool:
+        if self.ahead < (opened.nanos or 0):
+            return False
+        self.ahead -= opened.nanos or 0
+        return True
+
+    def clear_ahead(self, accounts: Sequence[Account]) -> int:
+        ahead, self.ahead = self.ahead, 0
+        if self.left is not None:
+            self.left += ahead
+        return ahead
 
     async def check(self, accounts: Sequence[Account]) -> Refusal | None:
         if self.away:
@@ -323,6 +340,29 @@ async def test_what_cannot_be_counted_or_is_more_is_held_as_estimated(tokens: in
     assert nanos == 450_000
     with pytest.raises(Denied):
         await admit_near(449_999, tokens)
+
+
+async def test_a_stream_takes_what_was_set_aside_ahead_and_a_whole_reply_does_not() -> None:
+    store = FakeStore(ahead=450_000)
+    for stream, waits in ((False, True), (True, False), (True, True)):
+        admitted = admission(store).prepare(
+            rules(budget("all")), "e1", ANONYMOUS, facts(stream=stream), AT, endpoint="chat/completions"
+        )
+        assert admitted.waits == waits
+    budgets = rules(budget("all", on_exceed="alert"))
+    admission(store).prepare(budgets, "e2", ANONYMOUS, facts(stream=True), AT, endpoint="chat/completions")
+    assert list(store.later) == ["e2"]  # where no budget refuses, nothing is needed ahead
+
+
+async def test_what_is_set_aside_ahead_refuses_nobody() -> None:
+    async def count(_model: str | None) -> int | None:
+        return 700
+
+    store = FakeStore(left=5_000, ahead=400_000)
+    await admit(
+        admission(store), rules(budget("all")), "e1", ANONYMOUS, facts(), AT, endpoint="chat/completions", count=count
+    )
+    assert store.asked == [(450_000, NEAR), (405_000, 1)]
 
 
 async def test_where_not_even_the_output_fits_nothing_is_counted() -> None:

@@ -26,6 +26,7 @@ class WaitingStore(NoStore):
         self.away: StoreAway | None = None
         self.journal: JournalFailed | None = None
         self.opening: Awaitable[None] | None = None
+        self.has_ahead = False
 
     def ask_hold(self, opened: object, accounts: object, *, waiter: Waiter, times: int = 1) -> StoreAway | None:
         self.accounts = accounts
@@ -39,6 +40,11 @@ class WaitingStore(NoStore):
 
     def hold_later(self, opened: object, accounts: object) -> None:
         self.told.append("hold later")
+
+    def hold_ahead(self, opened: object, accounts: object) -> bool:
+        if self.has_ahead:
+            self.told.append("hold ahead")
+        return self.has_ahead
 
     def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
         self.told.append("begin" if len(entry_ids) == 1 else f"begin {len(entry_ids)}")
@@ -96,6 +102,32 @@ async def test_nothing_goes_upstream_before_the_store_has_said_so(tmp_path: Path
         path.from_upstream.data_received(reply())
         assert path.client.taken().startswith(b"HTTP/1.1 200 OK\r\n")
         assert store.told == ["settle"]  # it was journalled with the store's answer
+
+
+async def test_a_stream_whose_money_was_set_aside_ahead_asks_nobody(tmp_path: Path) -> None:
+    async with at_the_gate(tmp_path) as (path, store):
+        store.waiters.pop().held()
+        path.upstream.taken()
+        path.from_upstream.data_received(reply())
+        path.client.taken()
+        store.told.clear()
+        store.has_ahead = True
+
+        path.from_client.data_received(request(b', "stream": true'))
+        await soon()
+
+        assert store.waiters == []
+        assert store.told == ["hold ahead", "begin"]
+        assert path.upstream.taken().startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        path.from_upstream.data_received(reply())
+        assert store.told == ["hold ahead", "begin", "settle"]
+
+        path.from_client.data_received(request())
+        await soon()
+
+        assert len(store.waiters) == 1  # a whole reply asks
+        store.waiters[0].held()
+        path.from_upstream.data_received(reply())
 
 
 async def test_a_refusal_is_the_clients_answer(tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ class NoStore:
     def hold_later(self, opened: object, accounts: object) -> None:
         pass
 
+    def hold_ahead(self, opened: object, accounts: object) -> bool:
+        return False
+
+    def clear_ahead(self, accounts: object) -> int:
+        return 0
+
     def begin(self, entry_ids: Sequence[str]) -> Awaitable[None] | None:
         return None
 

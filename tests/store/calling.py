@@ -34,7 +34,7 @@ def charge(number: int, entry_id: str, cost: int | None, accounts: list[Account]
 
 
 def park(number: int, entry_id: str, upstream_id: str) -> Park:
-    made = Park(parked_request(entry_id), upstream_id, opened(entry_id), 10**9)
+    made = Park(parked_request(entry_id), upstream_id, opened(entry_id))
     made.number = number
     return made
 

@@ -260,3 +260,26 @@ async def test_without_a_journal_nothing_is_opened(server: Server) -> None:
         async with asyncio.timeout(5):
             await told.wait()
         store.release("e1")
+
+
+async def test_what_nobody_waits_for_lingers_and_travels_with_what_is_asked(
+    writer: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = writer._connection._flow
+    assert flow is not None
+    await applied(writer)
+    calls: list[bytes] = []
+    send = flow._channel.send
+    monkeypatch.setattr(flow._channel, "send", lambda command: (calls.append(command), send(command)))
+
+    writer.hold_later(opened("e1", 10), [BUDGET])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert calls == []
+    assert await ask(writer, "e2", 40).once() == "held"
+    assert len(calls) == 1
+    assert writer._pending.live["e1"].is_kept
+
+    writer.release("e1")
+    await applied(writer)
+    assert len(calls) == 2

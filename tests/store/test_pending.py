@@ -112,7 +112,7 @@ def test_a_new_connection_mends_holds_and_what_was_presumed() -> None:
 
 def most_of(hold: Hold) -> str:
     """What may be committed already, as it travels; empty: whatever is."""
-    _, _, [account_of_it], _ = msgspec.msgpack.decode(hold.payload)
+    _, _, [account_of_it], _, _ = msgspec.msgpack.decode(hold.payload)
     most: str = account_of_it[2]
     return most
 
@@ -121,6 +121,21 @@ def test_a_missing_hold_is_made_again_without_a_limit_but_one_that_waits_for_its
     refusing = Hold(opened("e"), [account(limit=1000)])
     assert most_of(refusing) == "900"
     assert most_of(refusing.again()) == ""
+
+
+def test_who_waited_in_vain_and_was_let_through_is_held_again_and_not_given_back() -> None:
+    pending = Pending()
+    asked = Hold(opened("e"), [account(limit=1000)])
+    pending.live["e"] = asked
+    pending.append(asked)
+    pending.take()
+    pending.give_up(asked)  # it may have been applied
+    pending.live["e"] = Hold(opened("e"), [account(limit=1000)], times=0)  # and the store is away: it is not told
+    pending.put_back()
+    pending.mend(Stored(0, frozenset(), frozenset()))
+    [again] = pending.take()
+    assert isinstance(again, Hold)
+    assert (again.entry_id, most_of(again)) == ("e", "")
 
 
 def test_what_is_rejected_when_it_comes_again_after_a_rollback_is_told_once() -> None:

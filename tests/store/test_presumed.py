@@ -9,10 +9,11 @@ import redis
 from proxy.store import keys
 from proxy.store.operations import ForgetParked, Hold, Presume, PresumeParked, Reverse
 from tests.store.calling import Caller, charge, ledger, park, standing, sums
-from tests.store.cases import account, opened
+from tests.store.cases import AT, account, opened
 
 TOTAL, MONTH = account("total", limit=100, period="total"), account("month", limit=60)
 ALERT = account("alert", limit=10, refuses=False)
+DUE_AT = AT.timestamp() // 1 + 86_400
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_parked_request_is_presumed_then_corrected_or_forgotten(raw: redis.Red
     for number, request in enumerate(requests, start=1):
         assert one.call(Hold(request, [budget]), park(number, request.id, "resp")) == [0, 0]
     key = keys.background("resp")
-    assert due(raw) == [(f"e1 {key}", 1e9), (f"e2 {key}", 1e9)]
+    assert due(raw) == [(f"e1 {key}", DUE_AT), (f"e2 {key}", DUE_AT)]
     for request in requests:
         assert other.call(PresumeParked(request, "no_answer", key, 2 * 10**9)) == [0]
     assert standing(raw, budget) == (80, 0)

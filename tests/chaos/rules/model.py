@@ -94,6 +94,32 @@ class Protocol(RuleBasedStateMachine):
         if request.state == "open":
             request.state, request.reached = "sent", True
 
+    @rule(which=st.integers(0, 1), hold=st.integers(1, 100), opens=st.booleans())
+    def stream(self, which: int, hold: int, opens: bool) -> None:
+        """It follows another one, and is held out of an advance if there is one; else the store is asked."""
+        writer = self.writers[which]
+        at = FIRST_DAY + timedelta(days=self.days)
+        accounts = (_account("strict", at, refuses=True), _account("watched", at, refuses=False))
+        request = Request(f"e{len(self.requests)}", at, hold, accounts, writer)
+        self.requests[request.id] = request
+        described = opened(request.id, hold, *accounts, at=_text(at))
+        writer.clock.now += 0.01
+        if writer.store.hold_ahead(described, accounts):
+            request.state = "held"
+        else:
+            writer.ask(described, accounts, opens=opens and self.in_force.journals_open)
+
+    @rule(which=st.integers(0, 1), hold=st.integers(1, 30))
+    def streams_flow(self, which: int, hold: int) -> None:
+        """So many that an advance is asked for and granted, and taken out of."""
+        for _ in range(4):
+            self.stream(which, hold, opens=True)
+            self.deliver(which, "ok")
+
+    @rule(which=st.integers(0, 1))
+    def streams_pause(self, which: int) -> None:
+        self.writers[which].streams_pause()
+
     @rule(which=st.integers(0, 1))
     def turn_ends(self, which: int) -> None:
         """Of a worker's event loop."""
@@ -336,6 +362,7 @@ class Protocol(RuleBasedStateMachine):
             elif request.state == "sent":
                 self._settle(request, 7)
         for writer in self.writers:
+            writer.streams_pause()
             writer.deliver_all()
         for path in self.orphans:
             heir = Writer.adopting(self.server, path)

@@ -20,6 +20,7 @@ from proxy.journal import Adopted, Journal, adopt
 from proxy.ledger.opened import Opened
 from proxy.store import keys
 from proxy.store.adoption import Inheritance
+from proxy.store.advances import Advances
 from proxy.store.asking import Refusal
 from proxy.store.connection import OrderedConnection
 from proxy.store.operations import Hold, Operation, packed
@@ -115,6 +116,19 @@ class _Turn:
         """Later."""
 
 
+class _Clock:
+    """Of an event loop; the test moves it, and looks when it likes."""
+
+    def __init__(self) -> None:
+        self.now = 1.0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, _seconds: float, _call: Callable[[], None]) -> SimpleNamespace:
+        return SimpleNamespace(cancel=lambda: None)
+
+
 class _Wire:
     """A connection whose commands are answered at once."""
 
@@ -203,6 +217,9 @@ class Writer:
         self.store._pending = self.pending
         connection = SimpleNamespace(tell=self._tell, is_connected=True, ask=self._ask, give_up=self.pending.give_up)
         self.store._connection = cast("OrderedConnection", connection)
+        self.clock = _Clock()
+        loop = cast("asyncio.AbstractEventLoop", self.clock)
+        self.store._advances = Advances(connection, self.pending, loop, ahead=3, far=2)
 
     @classmethod
     def new(cls, server: Server, directory: Path) -> "Writer":
@@ -244,6 +261,11 @@ class Writer:
             hold = Hold(opened, accounts)
             hold.waiter = answer
             self._ask(hold)
+
+    def streams_pause(self) -> None:
+        """So long that what was set aside ahead goes back."""
+        self.clock.now += 1
+        self.store._advances._look()
 
     def give_up(self, entry_id: str) -> None:
         """After its time-out, or because its client has left."""
