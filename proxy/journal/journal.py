@@ -18,7 +18,7 @@ from proxy.journal.appending import Appending
 from proxy.journal.segment import COUNTED, LOCK, Counted, Segment, remove_files, sync_directory, take_lock
 
 SEGMENT_BYTES = 8 << 20
-SYNC_WITHIN = 0.05  # seconds, for those who do not wait
+SYNC_WITHIN = 0.025  # seconds, for those who do not wait
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Journal(Appending):
             raise failed
 
     def sync_soon(self) -> None:
-        """What was appended so far is on disk within 50 ms, if the disk can; nobody waits."""
+        """What was appended so far is on disk within 25 ms, if the disk can; nobody waits."""
         if self._timer is None and (self._on_disk < self._appended or self._backlog) and not self._is_closed:
             loop = self._loop or asyncio.get_running_loop()  # that costs a system call, which a request need not pay
             self._timer = loop.call_later(SYNC_WITHIN, self._sync)

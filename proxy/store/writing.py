@@ -31,6 +31,7 @@ from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads
 from rates.money import Nanos
 
+KEPT_WITHIN = 0.025  # seconds for the store to have what nobody waited for, before the disk is to
 LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Writing:
             self._pending.on_set_aside = self._aside.add
         self._connection = OrderedConnection(address, writer, timeout, self._pending, self._birth)
         self._moved = asyncio.Event()  # something was applied or confirmed
+        self._unkept: list[Hold] = []  # requests that were sent when the store did not have their holds yet
         self._durability: Durability | None = None
         if journal is None:
             self._connection.on_progress = lambda: self._pending.confirm(self._pending.counted)
@@ -233,8 +235,16 @@ class Writing:
             return None
         if not self._connection.is_connected:
             return self._journal.synced()
-        self._journal.sync_soon()
+        self._unkept += holds
+        if len(self._unkept) == len(holds):
+            self._loop.call_later(KEPT_WITHIN, self._sync_unkept)
         return None
+
+    def _sync_unkept(self) -> None:
+        """What the store does not have by now, the disk must; as a rule it has it."""
+        unkept, self._unkept = self._unkept, []
+        if self._journal is not None and not all(hold.is_kept for hold in unkept):
+            self._journal.sync_soon()
 
     def release(self, entry_id: str) -> None:
         """Give a hold back: its request was never sent."""

@@ -265,12 +265,17 @@ async def test_without_a_journal_nothing_is_opened(server: Server) -> None:
 async def test_what_nobody_waits_for_lingers_and_travels_with_what_is_asked(
     writer: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert await ask(writer, "e0", 1).once() == "held"  # and the server knows the script
     flow = writer._connection._flow
     assert flow is not None
-    await applied(writer)
     calls: list[bytes] = []
     send = flow._channel.send
-    monkeypatch.setattr(flow._channel, "send", lambda command: (calls.append(command), send(command)))
+
+    def sent(command: bytes) -> None:
+        calls.append(command)
+        send(command)
+
+    monkeypatch.setattr(flow._channel, "send", sent)
 
     writer.hold_later(opened("e1", 10), [BUDGET])
     await asyncio.sleep(0)

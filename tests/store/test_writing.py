@@ -47,11 +47,22 @@ async def test_with_its_hold_in_the_store_a_request_waits_for_no_disk(writer: St
     assert await open_in(writer, tmp_path) == {"e1": writer._pending.live["e1"].record.encode()}
 
 
-async def test_with_its_hold_under_way_the_disk_follows_soon(writer: Store) -> None:
+async def test_with_its_hold_under_way_nothing_is_waited_for(writer: Store) -> None:
     writer.hold_later(opened("e1", 40), [BUDGET])
     assert writer.begin(["e1"]) is None
+    await applied(writer)
+    await asyncio.sleep(0.1)
+    assert not on_disk(writer)  # the store has it: that is enough
+
+
+async def test_what_the_store_does_not_have_soon_the_disk_has(own_server: Server, writer: Store) -> None:
+    own_server.pause()
+    for entry_id in ("e1", "e2"):
+        writer.hold_later(opened(entry_id, 40), [BUDGET])
+        assert writer.begin([entry_id]) is None
     assert not on_disk(writer)
-    await eventually(lambda: on_disk(writer))
+    await eventually(lambda: on_disk(writer), 0.4)
+    own_server.resume()
 
 
 async def test_with_the_store_away_a_request_waits_for_the_disk(own_server: Server, writer: Store) -> None:

@@ -211,14 +211,14 @@ class Writer:
             _birth=None,
         )
         self.journal.gather(cast("asyncio.AbstractEventLoop", _Turn()))
-        self.journal.sync_soon = lambda: None  # type: ignore[method-assign]  # machines do not crash here
         self.store = Store.__new__(Store)
         self.store._journal = self.journal
         self.store._pending = self.pending
         connection = SimpleNamespace(tell=self._tell, is_connected=True, ask=self._ask, give_up=self.pending.give_up)
         self.store._connection = cast("OrderedConnection", connection)
         self.clock = _Clock()
-        loop = cast("asyncio.AbstractEventLoop", self.clock)
+        loop = self.store._loop = cast("asyncio.AbstractEventLoop", self.clock)
+        self.store._unkept = []  # machines do not crash here
         self.store._advances = Advances(connection, self.pending, loop, ahead=3, far=2)
 
     @classmethod
