@@ -204,9 +204,7 @@ class Pending:
         waiting = [each for each in self._queue if not (isinstance(each, Release) and each.entry_id in self.live)]
         self._queue = deque(waiting)
         unapplied = {each.entry_id for each in self._queue if isinstance(each, Numbered)}
-        asked = {
-            each.entry_id for each in self._queue if isinstance(each, Hold) and not each.given_up
-        }  # they will come
+        asked = {each.entry_id for each in self._queue if isinstance(each, Hold) and not each.given_up}
         known = unapplied | self.live.keys()
         mending: list[Operation] = [Release(each) for each in stored.holds - known]
         mending += [Reverse(each) for each in stored.presumed - known]

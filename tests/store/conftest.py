@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from proxy.journal import Journal
 from proxy.store import Store
 from tests.store.servers import KINDS, Server, binary_of
 
@@ -62,6 +63,15 @@ async def store(server: Server) -> AsyncIterator[Store]:
     opened = await Store.open(server.url, writer="w1", timeout=5)
     yield opened
     await opened.close(5)
+
+
+@pytest.fixture
+async def writer(own_server: Server, tmp_path: Path) -> AsyncIterator[Store]:
+    """Has a journal, as whoever settles requests; its server may be broken."""
+    journal = Journal.create(tmp_path / "journal", "w1")
+    store = await Store.open(own_server.url, writer="w1", timeout=0.5, journal=journal, directory=tmp_path)
+    yield store
+    await store.close(0)
 
 
 async def applied(store: Store) -> None:

@@ -3,14 +3,13 @@ it goes back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from proxy.budgets import Account
-from proxy.journal import Journal, adopt
+from proxy.journal import adopt
 from proxy.ledger import LedgerEntry
 from proxy.store import Store, Sweeping, keys
 from proxy.store.advances import AHEAD, FAR
@@ -24,14 +23,6 @@ BUDGET = account("far", limit=100_000)
 WATCHED = account("watched", limit=10, refuses=False)
 BOTH = [BUDGET, WATCHED]
 HOLD = 10
-
-
-@pytest.fixture
-async def writer(own_server: Server, tmp_path: Path) -> AsyncIterator[Store]:
-    journal = Journal.create(tmp_path / "journal", "w1")
-    store = await Store.open(own_server.url, writer="w1", timeout=0.5, journal=journal, directory=tmp_path)
-    yield store
-    await store.close(0)
 
 
 def take(store: Store, entry_id: str, nanos: int = HOLD, accounts: list[Account] | None = None) -> bool:

@@ -1,13 +1,12 @@
 """Asking for a hold without a future: who waits is called once, and is journalled before he may send."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import JournalFailed, StoreAway, StoreError, StoreWiped
-from proxy.journal import Journal, adopt
+from proxy.journal import adopt
 from proxy.store import Refusal, Store, keys
 from tests.store.calling import standing
 from tests.store.cases import account, entry, opened
@@ -47,14 +46,6 @@ class Heard:
         await asyncio.sleep(0.01)
         [call] = self.calls
         return call
-
-
-@pytest.fixture
-async def writer(own_server: Server, tmp_path: Path) -> AsyncIterator[Store]:
-    journal = Journal.create(tmp_path / "journal", "w1")
-    store = await Store.open(own_server.url, writer="w1", timeout=0.5, journal=journal, directory=tmp_path)
-    yield store
-    await store.close(0)
 
 
 def ask(store: Store, entry_id: str, nanos: int) -> Heard:
