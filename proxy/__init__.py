@@ -30,8 +30,9 @@ The life of a request:
     for that answer only when a refusing budget matches; else the hold travels along. So does a stream's whose money was
     set aside ahead, because others came just before it and the limits are far (`store.advances`).
 3.  It is journalled; then `server.exchange` sends it through `upstream`, whose connection calls it with each piece of
-    the answer; the piece is written to the client at once, and the `Meter` sees it. A stream that was not asked for
-    its usage is asked (`include_usage` is spliced in), and what the client did not ask for is taken out again.
+    the answer; the piece is written to the client at once (once a stream flows, at the end of that turn of the event
+    loop: `server.turn_end`), and the `Meter` sees it. A stream that was not asked for its usage is asked
+    (`include_usage` is spliced in), and what the client did not ask for is taken out again.
 4.  However it ends (whole, broken, client gone, never answered), the meter gives ONE reading: reported, estimated,
     presumed or failed; or it is accepted to be worked on in the background, and parked until a later GET shows its
     end.

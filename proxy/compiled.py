@@ -61,6 +61,7 @@ MODULES = (
     "proxy/server/passage.py",
     "proxy/server/paths.py",
     "proxy/server/request.py",
+    "proxy/server/turn_end.py",
     "proxy/server/under_way.py",
     "proxy/settlement.py",
     "proxy/store/asking.py",

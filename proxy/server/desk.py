@@ -5,6 +5,7 @@ import asyncio
 from proxy.deadlines import Deadlines
 from proxy.metrics import Metrics
 from proxy.server.counting import Counting
+from proxy.server.turn_end import TurnEnd
 from proxy.settlement import Settlement
 from proxy.upstream import Upstream
 
@@ -12,7 +13,7 @@ from proxy.upstream import Upstream
 class Desk:
     """The same for every request of a worker."""
 
-    __slots__ = ("counting", "deadlines", "loop", "metrics", "settlement", "upstream")
+    __slots__ = ("counting", "deadlines", "loop", "metrics", "settlement", "turn_end", "upstream")
 
     def __init__(
         self,
@@ -25,6 +26,7 @@ class Desk:
         deadlines: Deadlines,
     ) -> None:
         self.loop = loop
+        self.turn_end = TurnEnd(loop)
         self.upstream = upstream
         self.settlement = settlement
         self.counting = counting

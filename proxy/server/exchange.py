@@ -1,8 +1,9 @@
 """One attempt: a request goes upstream once, its answer is relayed and read, and it ends in exactly one reading.
 
 Where a budget may refuse, it first waits here for the store's word. Bytes are relayed where they come: the upstream's
-connection calls, and the client's connection is written to. Who leaves a stream stops the upstream; who leaves a whole
-reply lets it be read on for `drain_seconds`: it is paid for in any case.
+connection calls, and the client's connection is written to; those of a stream that flows at the end of the turn, behind
+all for which somebody still waits. Who leaves a stream stops the upstream; who leaves a whole reply lets it be read on
+for `drain_seconds`: it is paid for in any case.
 
 Above 300 lines because it is one state machine: whatever changes an exchange stands in this file.
 """
@@ -36,6 +37,8 @@ log = logging.getLogger("taximeter")
 
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
 MAX_PRICED_REPLY = 4 * 1024 * 1024
+# What a stream brings at once; more is relayed at once, so that it is not kept in memory.
+MAX_BEHIND = 16 * 1024
 # Seconds that a JSON reply waits for a count of what the upstream did not say; then it has no cost in its head.
 COUNTING_SECONDS = 1.0
 
@@ -44,8 +47,9 @@ class Exchange:
     """A metered attempt, from when it may pass to its settlement."""
 
     __slots__ = (
-        "_answer", "_attempt", "_beginning", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows", "_gate",
-        "_hide_usage", "_is_counted_open", "_is_over", "_keeps", "_kept", "_kept_size", "_latency_ms", "_meter",
+        "_answer", "_attempt", "_beginning", "_behind", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows",
+        "_gate", "_has_come", "_hide_usage", "_is_behind", "_is_counted_open", "_is_over", "_keeps", "_kept",
+        "_kept_size", "_latency_ms", "_meter",
         "_request", "_sent", "_settled", "_started", "_status", "_trailers", "_waits_for_count", "admitted",
         "deadline", "envelope", "facts",
     )  # fmt: skip
@@ -87,6 +91,9 @@ class Exchange:
         self._status: int | None = None
         self._keeps = False  # the reply, until it is whole
         self._flows = False  # bytes of it went out
+        self._behind: list[tuple[bytes, bytes | None]] = []  # what came in this turn, of a stream that flows
+        self._is_behind = False
+        self._has_come = False  # all of the stream
         self._kept: list[bytes] = []
         self._kept_size = 0
         self._trailers: list[bytes] = []
@@ -163,6 +170,7 @@ class Exchange:
 
     def client_left(self) -> None:
         """A stream ends now, a whole reply may still be read to its end."""
+        self.catch_up()
         if self._is_over or self._waits_for_count:
             return
         if not self._sent:
@@ -194,7 +202,8 @@ class Exchange:
     # --- what the clock does ---
 
     def expire(self) -> None:
-        if self._waits_for_count:
+        self.catch_up()
+        if self._is_over or self._waits_for_count:
             return
         if self._request.gone:
             self._cut(Ending.CLIENT_LEFT)  # drain_seconds are over
@@ -206,6 +215,7 @@ class Exchange:
 
     def cut(self) -> None:
         """The worker ends."""
+        self.catch_up()
         self._cut(Ending.CLIENT_LEFT)
 
     # --- what the upstream does ---
@@ -233,9 +243,11 @@ class Exchange:
 
     def came(self, payload: bytes, framed: bytes | None) -> None:
         if self._flows:
-            visible = self._feed(payload)
-            if visible:
-                self._request.write(visible, framed if visible is payload else None)
+            self._behind.append((payload, framed))
+            if len(payload) > MAX_BEHIND:
+                self.catch_up()
+            else:
+                self._owe()
             return
         if self._keeps:
             self._kept.append(self._meter.feed(payload))
@@ -254,12 +266,12 @@ class Exchange:
 
     def ended(self, trailers: list[bytes]) -> None:
         self._trailers = trailers
+        if self._flows:
+            self._has_come = True
+            self._owe()
+            return
         if not self._keeps:
-            if rest := self._meter.tail():
-                self._request.write(rest)
-            self._end(Ending.COMPLETE)  # before the last byte: it may fail, the reading is whole
-            self._request.end(trailers)
-            self._finish()
+            self._end_flow()
             return
         self._ended_at = perf_counter()
         self._end(Ending.COMPLETE)
@@ -271,6 +283,7 @@ class Exchange:
         self._count.add_done_callback(lambda _: self._reply_whole())
 
     def failed(self, error: UpstreamError) -> None:
+        self.catch_up()
         if self._is_over:
             return
         if self._answer is None:
@@ -287,6 +300,37 @@ class Exchange:
                 self._request.write(rest)
             self._end(Ending.BROKEN)
             self._request.break_off()
+        self._finish()
+
+    def _owe(self) -> None:
+        if not self._is_behind:
+            self._is_behind = True
+            self._desk.turn_end.owes(self)
+
+    def catch_up(self) -> None:
+        """Relay what came in this turn of a stream that flows. Before anything else happens to it, too."""
+        if not self._is_behind and not self._behind:
+            return
+        self._is_behind = False
+        behind, self._behind = self._behind, []
+        try:
+            for payload, framed in behind:
+                visible = self._feed(payload)
+                if visible:
+                    self._request.write(visible, framed if visible is payload else None)
+            if self._has_come and not self._is_over:
+                self._end_flow()
+        except Exception:  # it concerns this stream alone
+            log.exception("internal fault in relaying a stream")
+            if self._attempt is not None:
+                self._attempt.cancel()
+            self.failed(UpstreamUnreachable("the stream could not be relayed: an internal fault", sent=True))
+
+    def _end_flow(self) -> None:
+        if rest := self._meter.tail():
+            self._request.write(rest)
+        self._end(Ending.COMPLETE)  # before the last byte: it may fail, the reading is whole
+        self._request.end(self._trailers)
         self._finish()
 
     # --- the reply ---

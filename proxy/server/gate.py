@@ -38,6 +38,7 @@ class Gate:
         self._under_way = under_way
         self._tasks = tasks
         self._passing: list[Exchange] = []  # what this turn lets pass
+        self._passes = False  # one did in this turn: the others wait for its end
         self._deciding: dict[Exchange, asyncio.Task[None]] = {}
 
     def admit(
@@ -99,10 +100,21 @@ class Gate:
             self._decide(exchange, away)
 
     def _pass_unasked(self, exchange: Exchange) -> None:
-        """No budget refuses it: its hold travels along. All that pass so in one turn are journalled with one write."""
+        """No budget refuses it: its hold travels along. All that pass so in one turn are journalled with one write.
+
+        But the first stream of a turn does not wait for what else the turn brings: its caller waits for every bit.
+        """
         self._passing.append(exchange)
-        if len(self._passing) == 1:
-            self._desk.loop.call_soon(self._pass_all)
+        if not self._passes:
+            self._passes = True
+            self._desk.loop.call_soon(self._pass_rest)
+            if exchange.facts.stream:
+                self._pass_all()
+
+    def _pass_rest(self) -> None:
+        self._passes = False
+        if self._passing:
+            self._pass_all()
 
     def _pass_all(self) -> None:
         gathered, self._passing = self._passing, []

@@ -59,6 +59,7 @@ async def test_a_stream_leaves_nothing_to_the_collector(tmp_path: Path) -> None:
                 path.from_client.data_received(request(more))
                 for piece in pieces:
                     path.from_upstream.data_received(piece)
+                await asyncio.sleep(0)
                 assert path.client.taken().endswith(b"0\r\n\r\n")
                 assert path.upstream.taken()
             assert gc.collect() == 0

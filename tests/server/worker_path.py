@@ -92,6 +92,9 @@ class NoTransport:
     def is_closing(self) -> bool:
         return False
 
+    def abort(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -122,7 +125,7 @@ class WorkerPath:
         upstream = Upstream(url, connect_seconds=1, silence_seconds=600, deadlines=self.deadlines, environ={})
         callers = Callers(store)
         callers.looked(None, time.monotonic() + 3600)  # what is known of the key stays fresh
-        desk = Desk(
+        self.desk = Desk(
             loop,
             upstream=upstream,
             settlement=Settlement(store, metrics, learned),
@@ -132,7 +135,7 @@ class WorkerPath:
         )
         self.forwarder = forwarder = Forwarder(
             rules,
-            desk,
+            self.desk,
             admission=Admission(store, learned),
             background=cast("Any", None),
             callers=callers,
@@ -141,14 +144,21 @@ class WorkerPath:
         self.client, self.upstream = NoTransport(self._ours), NoTransport(self._ours)
         self._loop, self._listener = loop, Listener(forwarder, self.deadlines)
         self.from_client = self.another_client()
-        self.from_upstream = Connection(upstream, loop)
-        self.from_upstream.connection_made(cast("asyncio.Transport", self.upstream))
-        upstream.give_back(self.from_upstream)
+        self._made: list[Connection] = []
+        self.from_upstream = self.another_upstream()
 
     def another_client(self) -> ClientConnection:
         """Another connection; what is written to it stands among what is written to the first one."""
         made = ClientConnection(self._listener, self._loop)
         made.connection_made(cast("asyncio.Transport", self.client))
+        return made
+
+    def another_upstream(self) -> Connection:
+        """Another connection to the upstream, which waits for a request; likewise."""
+        made = Connection(self.desk.upstream, self._loop)
+        made.connection_made(cast("asyncio.Transport", self.upstream))
+        self.desk.upstream.give_back(made)
+        self._made.append(made)
         return made
 
     async def warm(self, request: bytes, reply: bytes) -> None:
@@ -170,7 +180,8 @@ class WorkerPath:
         self.client.written.clear()
 
     def close(self) -> None:
-        self.from_upstream.connection_lost(None)
+        for connection in self._made:
+            connection.connection_lost(None)
         self.deadlines.close()
         self._ours.close()
         self._theirs.close()

@@ -66,17 +66,19 @@ def stream_chunks(*, usage: bool) -> list[bytes]:
 def chunk_relayed(path: WorkerPath, request: bytes, *, usage: bool) -> float:
     """Microseconds of a chunk from the upstream's socket to the client's, without both."""
     chunks = stream_chunks(usage=usage)
-    received = path.from_upstream.data_received
+    received, turn_ends = path.from_upstream.data_received, path.desk.turn_end.relay
     path.from_client.data_received(request)
     received(STREAM_HEAD + chunks[0])
 
     def chunk_of_each() -> None:
         for chunk in chunks:
             received(chunk)
+            turn_ends()
         path.client.written.clear()
 
     figure = microseconds(chunk_of_each) / len(chunks)
     received(b"0\r\n\r\n")
+    turn_ends()
     path.client.taken()
     path.upstream.taken()
     return figure
