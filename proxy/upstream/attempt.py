@@ -68,13 +68,14 @@ class Attempt:
         self.sent_all = True
 
     def pause(self) -> None:
-        """The receiver can take no more for now."""
-        self._is_paused = True
-        if self.connection is not None:
-            self.connection.pause()
+        """The receiver can take no more for now. Nothing when it is over: its connection may serve another one."""
+        if not self.over:
+            self._is_paused = True
+            if self.connection is not None:
+                self.connection.pause()
 
     def resume(self) -> None:
-        if self._is_paused:
+        if self._is_paused and not self.over:
             self._is_paused = False
             if self.connection is not None:
                 self.connection.resume()

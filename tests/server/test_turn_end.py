@@ -137,6 +137,28 @@ async def test_the_connection_is_free_for_the_next_stream_at_once(path: WorkerPa
     assert len(store.settled) == 2
 
 
+async def test_a_client_that_is_full_holds_up_its_own_upstream_alone(path: WorkerPath) -> None:
+    write = path.from_client.write
+
+    def fills(data: bytes) -> None:
+        write(data)
+        path.from_client.pause_writing()
+
+    path.from_client.write = fills
+    path.from_upstream.data_received(LAST_WORD)
+    await asyncio.sleep(0)
+    assert path.upstream.reads == [False]
+    path.from_client.resume_writing()
+    assert path.upstream.reads == [False, True]
+
+    feed(path.from_upstream, USED, DONE)
+    path.another_client().data_received(request(STREAM))  # on the connection that is free again
+    await asyncio.sleep(0)
+
+    assert path.client.taken() == LAST_WORD + USED + DONE
+    assert path.upstream.reads == [False, True]
+
+
 async def test_a_large_piece_is_not_kept(path: WorkerPath) -> None:
     large = chunk(EVENT % (b'{"index":0,"delta":{"content":"%b"}}' % (b"x" * MAX_BEHIND), b'"usage":null'))
     path.from_upstream.data_received(LAST_WORD)

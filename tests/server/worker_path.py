@@ -68,6 +68,7 @@ class NoTransport:
 
     def __init__(self, end: socket.socket) -> None:
         self.written: list[bytes] = []
+        self.reads: list[bool] = []  # each time that reading was paused (False) or resumed
         self._end = end
 
     def write(self, data: bytes) -> None:
@@ -84,10 +85,10 @@ class NoTransport:
         pass
 
     def pause_reading(self) -> None:
-        pass
+        self.reads.append(False)
 
     def resume_reading(self) -> None:
-        pass
+        self.reads.append(True)
 
     def is_closing(self) -> bool:
         return False
