@@ -37,7 +37,7 @@ log = logging.getLogger("taximeter")
 
 # Up to here a JSON reply is kept until it is priced, so that its cost can stand in its head.
 MAX_PRICED_REPLY = 4 * 1024 * 1024
-# What a stream brings at once; more is relayed at once, so that it is not kept in memory.
+# Bytes of a piece that waits for the end of its turn; a larger one is not kept in memory for that.
 MAX_BEHIND = 16 * 1024
 # Seconds that a JSON reply waits for a count of what the upstream did not say; then it has no cost in its head.
 COUNTING_SECONDS = 1.0
@@ -49,9 +49,8 @@ class Exchange:
     __slots__ = (
         "_answer", "_attempt", "_beginning", "_behind", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows",
         "_gate", "_has_come", "_hide_usage", "_is_behind", "_is_counted_open", "_is_over", "_keeps", "_kept",
-        "_kept_size", "_latency_ms", "_meter",
-        "_request", "_sent", "_settled", "_started", "_status", "_trailers", "_waits_for_count", "admitted",
-        "deadline", "envelope", "facts",
+        "_kept_size", "_latency_ms", "_meter", "_request", "_sent", "_settled", "_started", "_status", "_trailers",
+        "_waits_for_count", "admitted", "deadline", "envelope", "facts",
     )  # fmt: skip
 
     def __init__(

@@ -1,7 +1,7 @@
 """The end of a turn of the event loop: streams that flow are relayed then.
 
 A turn brings pieces of many streams, and perhaps a request or the first piece of an answer, for which somebody waits.
-Those are served where they come; who reads on already can wait for them, well under a millisecond.
+Those are served where they come; who reads on already waits for them, and for nothing that a later turn brings.
 """
 
 import asyncio
