@@ -20,7 +20,7 @@ from proxy.metering import Reading
 from proxy.settlement import Settlement
 from proxy.store import Store
 
-# Seconds. What was parked a moment ago, elsewhere, may still be on its way to the store, or the store may be away.
+# Seconds. What was parked a moment ago may still be on its way to the store, or the store may be away.
 PAUSES = (0.0, 0.5, 2.0, 8.0)
 MAX_CHARGED = 4096
 
@@ -39,6 +39,7 @@ class Background:
         """Charge the requests that end with this response. Nobody waits for it."""
         if reading.upstream_id is None:
             return
+        found = False
         for pause in PAUSES:
             await asyncio.sleep(pause)
             try:
@@ -46,12 +47,13 @@ class Background:
             except StoreError as error:
                 log.warning("a background response waits to be charged: %s", error)
                 continue
-            for request in parked:
-                if request.entry_id not in self._charged:
-                    self._remember(request.entry_id)
-                    self._charge(rules, request, reading)
-            if parked:
+            new = [request for request in parked if request.entry_id not in self._charged]
+            for request in new:
+                self._remember(request.entry_id)
+                self._charge(rules, request, reading)
+            if found and not new:
                 return
+            found = found or bool(parked)  # look again: a second request with this response may be on its way
 
     def _remember(self, entry_id: str) -> None:
         self._charged[entry_id] = None

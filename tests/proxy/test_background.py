@@ -31,7 +31,7 @@ MODEL = "gpt-4o-mini-2024-07-18"
 
 @dataclass
 class FakeStore:
-    """`answers`: what each question for what is parked gets."""
+    """`answers`: what each question for what is parked gets; then nothing is."""
 
     answers: list[list[Parked] | StoreAway] = field(default_factory=list)
     kept: list[tuple[str, Parked]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class FakeStore:
         self.kept.append((upstream_id, parked))
 
     async def parked(self, _upstream_id: str) -> list[Parked]:
-        answer = self.answers.pop(0)
+        answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, StoreAway):
             raise answer
         return answer
@@ -148,6 +148,13 @@ async def test_what_nobody_parked_is_nobodys_charge() -> None:
 async def test_all_that_end_with_one_response_are_charged() -> None:
     bench = Bench()
     await bench.collect([bench.park("e1"), bench.park("e2")])
+    assert [entry.id for entry, _, _ in bench.store.settled] == ["e1", "e2"]
+
+
+async def test_one_that_comes_to_the_store_a_moment_later_is_charged_too() -> None:
+    bench = Bench()
+    first, second = bench.park("e1"), bench.park("e2")
+    await bench.collect([first], [first, second])
     assert [entry.id for entry, _, _ in bench.store.settled] == ["e1", "e2"]
 
 
