@@ -4,7 +4,6 @@ Requests that follow before the reply is whole (pipelining) wait here, and the c
 """
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -68,7 +67,6 @@ class ClientConnection:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
         self.write = transport.write
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.deadline = self._loop.time() + IDLE_SECONDS
         self._house.deadlines.watch(self)
         self._house.came(self)

@@ -312,13 +312,19 @@ class Exchange:
             return
         self._is_behind = False
         behind, self._behind = self._behind, []
+        is_whole, self._has_come = self._has_come, False
+        request = self._request
         try:
+            if is_whole or len(behind) > 1:
+                request.gather()
             for payload, framed in behind:
                 visible = self._feed(payload)
                 if visible:
-                    self._request.write(visible, framed if visible is payload else None)
-            if self._has_come and not self._is_over:
+                    request.write(visible, framed if visible is payload else None)
+            if is_whole:
                 self._end_flow()
+            else:
+                request.flush()
         except Exception:  # it concerns this stream alone
             log.exception("internal fault in relaying a stream")
             if self._attempt is not None:
@@ -326,11 +332,17 @@ class Exchange:
             self.failed(UpstreamUnreachable("the stream could not be relayed: an internal fault", sent=True))
 
     def _end_flow(self) -> None:
+        """All of it is there. Its client's last byte waits for no reading."""
         if rest := self._meter.tail():
             self._request.write(rest)
-        self._end(Ending.COMPLETE)  # before the last byte: it may fail, the reading is whole
         self._request.end(self._trailers)
-        self._finish()
+        try:
+            self._end(Ending.COMPLETE)
+        except Exception:
+            log.exception("internal fault in reading a stream")
+            self._leave_open()
+        else:
+            self._finish()
 
     # --- the reply ---
 
@@ -401,6 +413,8 @@ class Exchange:
 
         That is a task of its own: neither a client that leaves nor the end of this exchange can take it away.
         """
+        if self._settled is not None or self._count is not None:
+            return  # there was a fault behind it: what was read stays
         now = perf_counter()
         self._latency_ms = round((now - self._started) * 1000)
         self._desk.metrics.upstream.observe(now - self._sent)
@@ -423,17 +437,16 @@ class Exchange:
             latency_ms=self._latency_ms,
         )
 
+    def _leave_open(self) -> None:
+        """What it cost cannot be told: it stays open in the journal, and whoever adopts that presumes it."""
+        self._let_go()
+        self._gate.over(self)
+
     def _finish(self) -> None:
         """Nothing more comes. What is still being counted is settled when it has been."""
-        self._is_over = True
-        self._desk.deadlines.forget(self)
-        self._request.serving = None
-        self._attempt = None  # it knows this exchange: both would wait for the collector
-        self._kept = []
+        self._let_go()
         if self._request.gone or self._status is None:
             self._status = CLIENT_GONE
-        if self._is_counted_open:
-            self._desk.metrics.open_streams.add(-1)
         try:
             if self._count is None or self._count.done():
                 self._settle()
@@ -441,6 +454,15 @@ class Exchange:
                 self._count.add_done_callback(lambda _: self._settle())
         finally:  # whatever cannot be counted (a metrics' file on a full disk), it is not open any more
             self._gate.over(self)
+
+    def _let_go(self) -> None:
+        self._is_over = True
+        self._desk.deadlines.forget(self)
+        self._request.serving = None
+        self._attempt = None  # it knows this exchange: both would wait for the collector
+        self._kept = []
+        if self._is_counted_open:
+            self._desk.metrics.open_streams.add(-1)
 
     def _settle(self) -> None:
         """Count the request, and move its money; without an upstream byte there is only its hold to let go."""

@@ -39,8 +39,9 @@ class Request:
     """Head, body and reply. The body is read whole (`read`) or streamed to who serves it (`stream`)."""
 
     __slots__ = (
-        "_connection", "_ends_with_connection", "_is_chunked", "_keeps", "_limit", "_pieces", "_size", "_streams",
-        "_wants_continue", "_whole", "body", "gone", "head", "is_replied", "is_switched", "length", "serving",
+        "_connection", "_ends_with_connection", "_gathered", "_is_chunked", "_keeps", "_limit", "_pieces", "_size",
+        "_streams", "_wants_continue", "_whole", "body", "gone", "head", "is_replied", "is_switched", "length",
+        "serving",
     )  # fmt: skip
 
     def __init__(self, connection: "ClientConnection", head: RequestHead, length: int, body: Body) -> None:
@@ -63,6 +64,7 @@ class Request:
         self._streams = False
         self._is_chunked = False
         self._ends_with_connection = False
+        self._gathered: list[bytes] | None = None
         self._keeps = head.persistent
         self._wants_continue = head.expects_continue
 
@@ -182,29 +184,39 @@ class Request:
 
     def write(self, payload: bytes, framed: bytes | None = None) -> None:
         """A piece of the reply. `framed`: the same as chunks, if it came so."""
-        if self.gone:
-            return
         if framed is not None and self._is_chunked:
-            self._connection.write(framed)
+            self._write(framed)
         elif not self._is_chunked:
-            self._connection.write(payload)
+            self._write(payload)
         elif len(payload) < LARGE:
             if payload:
-                self._connection.write(chunk(payload))
+                self._write(chunk(payload))
         else:
-            self._connection.write(b"%x\r\n" % len(payload))
-            self._connection.write(payload)
-            self._connection.write(b"\r\n")
+            self._write(b"%x\r\n" % len(payload))
+            self._write(payload)
+            self._write(b"\r\n")
+
+    def gather(self) -> None:
+        """What is written from here on goes out together: with `flush`, or with the end of the reply."""
+        if self._gathered is None:
+            self._gathered = []
+
+    def flush(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered and not self.gone:
+            self._connection.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
 
     def end(self, trailers: list[bytes]) -> None:
         """The reply is whole."""
         if self._is_chunked:
             self._write(last_chunk(trailers))
+        self.flush()
         if not self.gone:
             self._connection.replied(keep=self._keeps)
 
     def break_off(self) -> None:
         """The reply stays without its end. What was written is still sent; the client sees that more was to come."""
+        self.flush()
         if not self.gone:
             self._connection.break_off(cleanly=not self._ends_with_connection)
 
@@ -216,5 +228,9 @@ class Request:
         return b"\r\n".join([line, *lines, b"", b""])
 
     def _write(self, data: bytes) -> None:
-        if not self.gone:
+        if self.gone:
+            return
+        if self._gathered is not None:
+            self._gathered.append(data)
+        else:
             self._connection.write(data)

@@ -14,6 +14,7 @@ def bind(address: Address, flag: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted has it from here
         listener.bind((address.host, address.port))
         listener.listen(BACKLOG)
     except OSError as error:

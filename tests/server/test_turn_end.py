@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.server.counting import Counting
 from proxy.server.exchange import MAX_BEHIND, Exchange
 from proxy.server.turn_end import TurnEnd
 from proxy.upstream.connection import Connection
@@ -26,6 +27,7 @@ class AheadStore(NoStore):
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.settled: list[Any] = []
+        self.released: list[str] = []
 
     def hold_ahead(self, opened: object, accounts: object) -> bool:
         return True
@@ -34,7 +36,7 @@ class AheadStore(NoStore):
         self.begun.append(len(entry_ids))
 
     def release(self, entry_id: str) -> None:
-        pass
+        self.released.append(entry_id)
 
     def settle(self, line: object, accounts: object) -> None:
         self.settled.append(line)
@@ -119,6 +121,28 @@ async def test_what_a_turn_brings_of_a_stream_keeps_its_order(path: WorkerPath, 
     await asyncio.sleep(0)
 
     assert path.client.taken() == LAST_WORD + USED + DONE
+    assert len(store.settled) == 1
+
+
+async def test_what_a_turn_brings_of_a_stream_goes_out_in_one_write(path: WorkerPath) -> None:
+    feed(path.from_upstream, LAST_WORD, WORD)
+    await asyncio.sleep(0)
+    assert path.client.written == [LAST_WORD + WORD]
+    path.client.taken()
+
+    feed(path.from_upstream, USED, DONE)
+    await asyncio.sleep(0)
+    assert path.client.written == [USED + DONE]
+
+
+async def test_the_last_byte_of_a_stream_waits_for_no_reading(path: WorkerPath, store: AheadStore) -> None:
+    settled_by_then: list[int] = []
+    path.from_client.write = lambda _: settled_by_then.append(len(store.settled))
+
+    feed(path.from_upstream, USED, DONE)
+    await asyncio.sleep(0)
+
+    assert settled_by_then == [0]
     assert len(store.settled) == 1
 
 
@@ -243,6 +267,52 @@ async def test_a_fault_in_relaying_ends_that_stream_alone(
     await asyncio.sleep(0)
     assert path.client.taken() == USED + DONE
     assert len(store.settled) == 2
+
+
+async def test_a_stream_whose_reading_fails_stays_open_in_the_journal(
+    path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Counting):
+        def start(self, *_: object) -> Any:
+            raise ValueError("nobody can count this")
+
+    exchange = the_exchange(path)
+    monkeypatch.setattr(path.desk, "counting", Broken())
+
+    path.from_upstream.data_received(DONE)
+    await asyncio.sleep(0)
+
+    assert path.client.taken() == DONE
+    assert "internal fault in reading a stream" in caplog.text
+    assert exchange.is_over
+    assert (store.settled, store.released) == ([], [])  # its hold stays, and whoever adopts the journal presumes it
+    path.from_client.data_received(request(STREAM))
+    feed(path.from_upstream, HEAD + WORD, USED, DONE)
+    await asyncio.sleep(0)
+    assert len(store.settled) == 1
+
+
+async def test_a_fault_behind_a_reading_changes_nothing_of_it(path: WorkerPath, store: AheadStore) -> None:
+    from_upstream, client = path.another_upstream(), path.another_client()
+    client.data_received(request())
+    assert client._request is not None
+    exchange, write = client._request.serving, client.write
+    assert isinstance(exchange, Exchange)
+
+    def broken(_: bytes) -> None:
+        raise ValueError("it cannot be written")
+
+    client.write = broken
+    with pytest.raises(ValueError, match="cannot be written"):
+        from_upstream.data_received(reply())
+    client.write, read = write, exchange._latency_ms
+    await asyncio.sleep(0.01)
+    exchange.expire()  # the clock's last word
+
+    [line] = store.settled
+    assert '"status":"reported"' in line.text
+    assert f'"latency_ms":{read}' in line.text
+    assert exchange.is_over
 
 
 async def test_even_a_fault_that_cannot_be_answered_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
