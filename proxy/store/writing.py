@@ -29,9 +29,9 @@ from proxy.store.finished import Charge, Park, TooDear
 from proxy.store.operations import Check, Hold, Release
 from proxy.store.pending import Pending
 from proxy.store.reads import LONGEST_SECONDS, Reads
+from proxy.store.unkept import Unkept
 from rates.money import Nanos
 
-KEPT_WITHIN = 0.025  # seconds for the store to have what nobody waited for, before the disk is to
 LAST_CONFIRMATION_SECONDS = 3.0  # at the end; what is not durable then is adopted at the next start
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Writing:
             self._pending.on_set_aside = self._aside.add
         self._connection = OrderedConnection(address, writer, timeout, self._pending, self._birth)
         self._moved = asyncio.Event()  # something was applied or confirmed
-        self._unkept: list[Hold] = []  # requests that were sent when the store did not have their holds yet
+        self._unkept = None if journal is None else Unkept(journal, self._loop)
         self._durability: Durability | None = None
         if journal is None:
             self._connection.on_progress = lambda: self._pending.confirm(self._pending.counted)
@@ -228,23 +228,15 @@ class Writing:
         journal alone must outlive this machine. Waiting raises JournalFailed too; then they are to be released.
         """
         holds = [self._pending.live[entry_id] for entry_id in entry_ids]
-        if self._journal is None:
+        if self._journal is None or self._unkept is None:
             return None
         self._pending.open(holds)
         if all(hold.is_kept for hold in holds):
             return None
         if not self._connection.is_connected:
             return self._journal.synced()
-        self._unkept += holds
-        if len(self._unkept) == len(holds):
-            self._loop.call_later(KEPT_WITHIN, self._sync_unkept)
+        self._unkept.add(holds)
         return None
-
-    def _sync_unkept(self) -> None:
-        """What the store does not have by now, the disk must; as a rule it has it."""
-        unkept, self._unkept = self._unkept, []
-        if self._journal is not None and not all(hold.is_kept for hold in unkept):
-            self._journal.sync_soon()
 
     def release(self, entry_id: str) -> None:
         """Give a hold back: its request was never sent."""

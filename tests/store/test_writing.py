@@ -9,7 +9,7 @@ import redis
 
 from proxy.errors import JournalFailed, StoreAway
 from proxy.journal import Journal, adopt
-from proxy.store import Store
+from proxy.store import Store, unkept
 from tests.store.calling import standing
 from tests.store.cases import account, entry, opened
 from tests.store.conftest import applied, eventually
@@ -53,6 +53,20 @@ async def test_with_its_hold_under_way_nothing_is_waited_for(writer: Store) -> N
     await applied(writer)
     await asyncio.sleep(0.1)
     assert not on_disk(writer)  # the store has it: that is enough
+
+
+async def test_who_was_just_sent_brings_nothing_to_the_disk(writer: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unkept, "KEPT_WITHIN", 0.3)
+    until = asyncio.get_running_loop().time() + 0.7
+    sent = 0
+    while asyncio.get_running_loop().time() < until:  # at each look there is one that the store does not have yet
+        writer.hold_later(opened(f"e{sent}", 0), [BUDGET])
+        assert writer.begin([f"e{sent}"]) is None
+        sent += 1
+        await asyncio.sleep(0.0005)
+    await asyncio.sleep(0.1)
+    assert writer._journal is not None
+    assert writer._journal._on_disk == 0
 
 
 async def test_what_the_store_does_not_have_soon_the_disk_has(own_server: Server, writer: Store) -> None:

@@ -28,6 +28,7 @@ from proxy.store.pending import GapFoundError, Pending, Stored
 from proxy.store.script import DIGEST, SOURCE, Script
 from proxy.store.store import Store
 from proxy.store.sweeping import Sweeping
+from proxy.store.unkept import Unkept
 
 T = TypeVar("T")
 Snapshot = dict[bytes, tuple[bytes, int]]
@@ -218,7 +219,7 @@ class Writer:
         self.store._connection = cast("OrderedConnection", connection)
         self.clock = _Clock()
         loop = self.store._loop = cast("asyncio.AbstractEventLoop", self.clock)
-        self.store._unkept = []  # machines do not crash here
+        self.store._unkept = Unkept(self.journal, loop)  # whose clock never rings: machines do not crash here
         self.store._advances = Advances(connection, self.pending, loop, ahead=3, far=2)
 
     @classmethod
