@@ -184,6 +184,8 @@ class Request:
 
     def write(self, payload: bytes, framed: bytes | None = None) -> None:
         """A piece of the reply. `framed`: the same as chunks, if it came so."""
+        if self.gone:
+            return
         if framed is not None and self._is_chunked:
             self._write(framed)
         elif not self._is_chunked:
