@@ -142,8 +142,8 @@ class Exchange:
         self._leave()
 
     def _leave(self) -> None:
-        self._is_over = True
-        self._request.serving = None
+        """Nothing more comes, and nothing is settled."""
+        self._let_go()
         self._gate.over(self)
 
     def send(self) -> None:
@@ -340,7 +340,7 @@ class Exchange:
             self._end(Ending.COMPLETE)
         except Exception:
             log.exception("internal fault in reading a stream")
-            self._leave_open()
+            self._leave()  # open in the journal: whoever adopts that presumes it
         else:
             self._finish()
 
@@ -436,11 +436,6 @@ class Exchange:
             upstream_request_id=self._answer.get("x-request-id") if self._answer else None,
             latency_ms=self._latency_ms,
         )
-
-    def _leave_open(self) -> None:
-        """What it cost cannot be told: it stays open in the journal, and whoever adopts that presumes it."""
-        self._let_go()
-        self._gate.over(self)
 
     def _finish(self) -> None:
         """Nothing more comes. What is still being counted is settled when it has been."""

@@ -200,8 +200,7 @@ class Request:
 
     def gather(self) -> None:
         """What is written from here on goes out together: with `flush`, or with the end of the reply."""
-        if self._gathered is None:
-            self._gathered = []
+        self._gathered = []
 
     def flush(self) -> None:
         gathered, self._gathered = self._gathered, None

@@ -5,6 +5,8 @@ connection   the one ordered connection of a process: batches, reconnecting
 flow         what flows over it while all is well, a batch at a time; `channel` writes and reads that
 asking       who waits for an answer, and what it may be
 record       what it asks of the journal
+advances     what streams will hold, set aside ahead
+unkept       what was sent before it was held, and may have to be brought to disk
 pending      what waits for it, what must be sent again, and what a new connection mends
 durable      what of it the store will not lose
 adoption     the same for a writer that has died, from its journal
