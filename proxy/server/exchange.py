@@ -48,9 +48,9 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_attempt", "_beginning", "_behind", "_body", "_count", "_desk", "_ended_at", "_feed", "_flows",
-        "_gate", "_has_come", "_hide_usage", "_is_behind", "_is_counted_open", "_is_over", "_keeps", "_kept",
-        "_kept_size", "_latency_ms", "_meter", "_request", "_sent", "_settled", "_started", "_status", "_trailers",
-        "_waits_for_count", "admitted", "deadline", "envelope", "facts",
+        "_gate", "_has_come", "_hide_usage", "_is_behind", "_is_counted_open", "_is_over", "_is_unread", "_keeps",
+        "_kept", "_kept_size", "_latency_ms", "_meter", "_request", "_sent", "_settled", "_started", "_status",
+        "_trailers", "_waits_for_count", "admitted", "deadline", "envelope", "facts",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class Exchange:
         self._waits_for_count = False
         self._is_counted_open = False
         self._is_over = False
+        self._is_unread = False
         self.deadline = NEVER
         request.serving = self
 
@@ -273,7 +274,7 @@ class Exchange:
             self._end_flow()
             return
         self._ended_at = perf_counter()
-        self._end(Ending.COMPLETE)
+        self._end_whole()
         if self._count is None or self._count.done() or self._request.gone:
             self._reply_whole()
             return
@@ -336,13 +337,8 @@ class Exchange:
         if rest := self._meter.tail():
             self._request.write(rest)
         self._request.end(self._trailers)
-        try:
-            self._end(Ending.COMPLETE)
-        except Exception:
-            log.exception("internal fault in reading a stream")
-            self._leave()  # open in the journal: whoever adopts that presumes it
-        else:
-            self._finish()
+        self._end_whole()
+        self._finish()
 
     # --- the reply ---
 
@@ -356,9 +352,18 @@ class Exchange:
         self._request.start(answer.status, answer.reason, lines, framed=framed)
 
     def _reply_whole(self) -> None:
-        """The reply of ordinary size, with its cost where it is known by now."""
+        """The reply of ordinary size."""
         if self._is_over:
             return
+        try:
+            self._write_whole()
+        except Exception:  # its reading stands
+            log.exception("internal fault in writing a reply")
+            self._request.break_off()
+        self._finish()
+
+    def _write_whole(self) -> None:
+        """With its cost, where it is known by now."""
         answer, settled = self._answer, self._settled
         assert answer is not None
         self._note_status(answer)
@@ -375,7 +380,6 @@ class Exchange:
                 self._request.write(piece)
             self._request.end(self._trailers)
         self._desk.metrics.overhead.observe((self._sent - self._started) + (perf_counter() - self._ended_at))
-        self._finish()
 
     def _note_status(self, answer: ResponseHead) -> None:
         """What is counted is the status that was sent, if somebody was there."""
@@ -408,6 +412,14 @@ class Exchange:
                 self._end(ending)
         self._finish()
 
+    def _end_whole(self) -> None:
+        """The reading of an answer that came to its end. Should it fail, the client has its answer all the same."""
+        try:
+            self._end(Ending.COMPLETE)
+        except Exception:
+            log.exception("internal fault in reading an answer")
+            self._is_unread = True
+
     def _end(self, ending: Ending) -> None:
         """The one reading: priced at once where the upstream said it, else when its tokens have been counted.
 
@@ -439,6 +451,9 @@ class Exchange:
 
     def _finish(self) -> None:
         """Nothing more comes. What is still being counted is settled when it has been."""
+        if self._is_unread:
+            self._leave()  # open in the journal: whoever adopts that presumes it
+            return
         self._let_go()
         if self._request.gone or self._status is None:
             self._status = CLIENT_GONE

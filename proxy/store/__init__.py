@@ -30,6 +30,8 @@ leases       what one process at a time may do
 keys         the names of all keys
 embedded     the Valkey that starts with taximeter where no URL is given; `server` is the program
 damage       what becomes of its file where that does not load
+birth        which store this proxy knew: one that has lost that is found out
+aside        what the store rejects for ever, kept in the data directory
 """
 
 from proxy.data_dir import DataDir

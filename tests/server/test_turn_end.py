@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from proxy.server.counting import Counting
+from proxy.server.connection import ClientConnection
 from proxy.server.exchange import MAX_BEHIND, Exchange
 from proxy.server.turn_end import TurnEnd
 from proxy.upstream.connection import Connection
-from tests.server.worker_path import EVENT, USAGE, NoStore, WorkerPath, chunk, reply, request
+from tests.server.worker_path import EVENT, REPLY, USAGE, NoStore, WorkerPath, chunk, reply, request
 
 STREAM = b', "stream": true, "stream_options": {"include_usage": true}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -63,10 +63,18 @@ async def path(tmp_path: Path, store: AheadStore) -> AsyncIterator[WorkerPath]:
 
 
 def the_exchange(path: WorkerPath) -> Exchange:
-    assert path.from_client._request is not None
-    exchange = path.from_client._request.serving
+    return exchange_of(path.from_client)
+
+
+def exchange_of(client: ClientConnection) -> Exchange:
+    assert client._request is not None
+    exchange = client._request.serving
     assert isinstance(exchange, Exchange)
     return exchange
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise ValueError("it is broken")
 
 
 def feed(connection: Connection, *pieces: bytes) -> None:
@@ -252,9 +260,6 @@ async def test_a_fault_in_relaying_ends_that_stream_alone(
     from_upstream.data_received(HEAD + WORD)
     path.client.taken()
 
-    def broken(_: bytes) -> bytes:
-        raise ValueError("the meter is broken")
-
     exchange._feed = broken
     path.from_upstream.data_received(WORD)
     from_upstream.data_received(LAST_WORD)
@@ -272,18 +277,14 @@ async def test_a_fault_in_relaying_ends_that_stream_alone(
 async def test_a_stream_whose_reading_fails_stays_open_in_the_journal(
     path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken(Counting):
-        def start(self, *_: object) -> Any:
-            raise ValueError("nobody can count this")
-
     exchange = the_exchange(path)
-    monkeypatch.setattr(path.desk, "counting", Broken())
+    monkeypatch.setattr(path.desk.counting, "start", broken)
 
     path.from_upstream.data_received(DONE)
     await asyncio.sleep(0)
 
     assert path.client.taken() == DONE
-    assert "internal fault in reading a stream" in caplog.text
+    assert "internal fault in reading an answer" in caplog.text
     assert exchange.is_over
     assert (store.settled, store.released) == ([], [])  # its hold stays, and whoever adopts the journal presumes it
     path.from_client.data_received(request(STREAM))
@@ -292,26 +293,42 @@ async def test_a_stream_whose_reading_fails_stays_open_in_the_journal(
     assert len(store.settled) == 1
 
 
-async def test_a_fault_behind_a_reading_changes_nothing_of_it(path: WorkerPath, store: AheadStore) -> None:
+async def test_a_reply_whose_reading_fails_reaches_its_client_and_stays_open_in_the_journal(
+    path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from_upstream, client = path.another_upstream(), path.another_client()
     client.data_received(request())
-    assert client._request is not None
-    exchange, write = client._request.serving, client.write
-    assert isinstance(exchange, Exchange)
+    exchange = exchange_of(client)
+    monkeypatch.setattr(path.desk.counting, "start", broken)
+    uncounted = REPLY.replace(b"," + USAGE, b"")
 
-    def broken(_: bytes) -> None:
-        raise ValueError("it cannot be written")
+    from_upstream.data_received(reply(uncounted))
 
-    client.write = broken
-    with pytest.raises(ValueError, match="cannot be written"):
-        from_upstream.data_received(reply())
-    client.write, read = write, exchange._latency_ms
-    await asyncio.sleep(0.01)
-    exchange.expire()  # the clock's last word
+    head, _, body = path.client.taken().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"x-taximeter-cost-usd" not in head
+    assert body == uncounted
+    assert "internal fault in reading an answer" in caplog.text
+    assert exchange.is_over
+    assert (store.settled, store.released) == ([], [])
 
+
+async def test_a_fault_in_writing_a_reply_breaks_it_off_and_its_reading_stands(
+    path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    from_upstream, client = path.another_upstream(), path.another_client()
+    client.data_received(request())
+    exchange = exchange_of(client)
+    monkeypatch.setattr(client, "write", broken)
+    monkeypatch.setattr(path.client, "close", lambda: closed.append(True))
+
+    from_upstream.data_received(reply())
+
+    assert closed == [True]
+    assert "internal fault in writing a reply" in caplog.text
     [line] = store.settled
     assert '"status":"reported"' in line.text
-    assert f'"latency_ms":{read}' in line.text
     assert exchange.is_over
 
 
