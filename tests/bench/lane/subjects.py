@@ -192,18 +192,22 @@ http {{
 """
 
 
-@contextmanager
-def nginx(place: Place) -> Iterator[Running]:
-    port = free_port()
-    settings = {"scheme": "http", "upstream": f"127.0.0.1:{place.upstream}", "location": ""}
-    if place.ca is not None:
-        settings["scheme"] = "https"
-        settings["location"] = (
-            f"proxy_ssl_trusted_certificate {place.ca}; proxy_ssl_verify on; proxy_ssl_name localhost; "
-            "proxy_ssl_server_name on; proxy_ssl_session_reuse on;"
-        )
-    with _nginx(place, port, workers=1, listen="", server="", **settings) as up:
-        yield up
+def nginx(*, workers: int) -> Callable[[Place], AbstractContextManager[Running]]:
+    @contextmanager
+    def start(place: Place) -> Iterator[Running]:
+        port = free_port()
+        settings = {"scheme": "http", "upstream": f"127.0.0.1:{place.upstream}", "location": ""}
+        if place.ca is not None:
+            settings["scheme"] = "https"
+            settings["location"] = (
+                f"proxy_ssl_trusted_certificate {place.ca}; proxy_ssl_verify on; proxy_ssl_name localhost; "
+                "proxy_ssl_server_name on; proxy_ssl_session_reuse on;"
+            )
+        with _nginx(place, port, workers=workers, listen="", server="", **settings) as up:
+            up.workers = workers
+            yield up
+
+    return start
 
 
 @contextmanager
@@ -287,11 +291,14 @@ def taximeter(*, workers: int, on_exceed: str = "refuse") -> Callable[[Place], A
 
 SUBJECTS: tuple[Subject, ...] = (
     Subject("direct", direct, lambda: "", only=("rate", "first")),
-    Subject("nginx", nginx, nginx_version, lambda: None if shutil.which("nginx") else "nginx is not installed"),
+    Subject(
+        "nginx", nginx(workers=1), nginx_version, lambda: None if shutil.which("nginx") else "nginx is not installed"
+    ),
     Subject("taximeter", taximeter(workers=1), lambda: version("taximeter")),
     Subject("taximeter-alerting", taximeter(workers=1, on_exceed="alert"), lambda: "", only=("whole", "rate", "first")),
     Subject("aiohttp relay", aiohttp_relay, lambda: version("aiohttp")),
+    Subject("nginx-2", nginx(workers=2), lambda: "", workers=2, only=("whole", "streams")),
     Subject("taximeter-2", taximeter(workers=2), lambda: "", workers=2, only=("whole", "streams")),
-    Subject("nginx-tls", nginx, lambda: "", tls=True, only=("whole", "streams")),
+    Subject("nginx-tls", nginx(workers=1), lambda: "", tls=True, only=("whole", "streams")),
     Subject("taximeter-tls", taximeter(workers=1), lambda: "", tls=True, only=("whole", "streams")),
 )
