@@ -91,7 +91,7 @@ class Writing:
         try:
             error = await store._connection.attempted()
         except BaseException:
-            await store.close(0)
+            await store._close_at_once()
             raise
         if error is not None and (must_answer or isinstance(error, StoreRefused)):
             await store.close(0)
@@ -125,7 +125,7 @@ class Writing:
                 log.warning("what %s has left waits for the store: %s", adopted.writer, error)
             await store._settled(lambda: inheritance.is_read)
         finally:
-            await store.close(0)
+            await store._close_at_once()
 
     async def close(self, drain: float) -> int:
         """Send what is pending for at most `drain` seconds. Returns the charges that did not reach the store.
@@ -150,6 +150,10 @@ class Writing:
         if pending.releases:
             log.warning("%d holds were not given back before the end", pending.releases)
         return self.waiting
+
+    async def _close_at_once(self) -> None:
+        """Whole, even by who is being cancelled: before Python 3.11.3 a time-out in his task cancels him again."""
+        await self._loop.create_task(self.close(0), name="closing the store")
 
     def _on_progress(self) -> None:
         assert self._durability is not None
