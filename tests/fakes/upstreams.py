@@ -153,6 +153,7 @@ class SteppedUpstream(SmallHttpServer):
                     return
         finally:
             left.cancel()
+            await asyncio.wait((left,))  # the connection's next request is read behind it
 
 
 async def _left(rest: asyncio.StreamReader) -> None:
