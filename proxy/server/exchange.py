@@ -274,7 +274,7 @@ class Exchange:
             self._end_flow()
             return
         self._ended_at = perf_counter()
-        self._end_whole()
+        self._end(Ending.COMPLETE)
         if self._count is None or self._count.done() or self._request.gone:
             self._reply_whole()
             return
@@ -337,7 +337,7 @@ class Exchange:
         if rest := self._meter.tail():
             self._request.write(rest)
         self._request.end(self._trailers)
-        self._end_whole()
+        self._end(Ending.COMPLETE)
         self._finish()
 
     # --- the reply ---
@@ -412,31 +412,26 @@ class Exchange:
                 self._end(ending)
         self._finish()
 
-    def _end_whole(self) -> None:
-        """The reading of an answer that came to its end. Should it fail, the client has its answer all the same."""
-        try:
-            self._end(Ending.COMPLETE)
-        except Exception:
-            log.exception("internal fault in reading an answer")
-            self._is_unread = True
-
     def _end(self, ending: Ending) -> None:
         """The one reading: priced at once where the upstream said it, else when its tokens have been counted.
 
-        That is a task of its own: neither a client that leaves nor the end of this exchange can take it away.
+        That is a task of its own: neither a client that leaves nor the end of this exchange can take it away. Should
+        the reading fail, the client has what came all the same.
         """
-        if self._settled is not None or self._count is not None:
-            return  # there was a fault behind it: what was read stays
-        now = perf_counter()
-        self._latency_ms = round((now - self._started) * 1000)
-        self._desk.metrics.upstream.observe(now - self._sent)
-        ended = self._meter.end(ending, self._body)
-        if isinstance(ended, Reading):
-            self._price(ended)
-            return
-        admitted = self.admitted
-        model = served_id(admitted.rules, admitted.asked_model, ended.reading.model)
-        self._count = self._desk.counting.start(ended, model, self._price)
+        try:
+            now = perf_counter()
+            self._latency_ms = round((now - self._started) * 1000)
+            self._desk.metrics.upstream.observe(now - self._sent)
+            ended = self._meter.end(ending, self._body)
+            if isinstance(ended, Reading):
+                self._price(ended)
+                return
+            admitted = self.admitted
+            model = served_id(admitted.rules, admitted.asked_model, ended.reading.model)
+            self._count = self._desk.counting.start(ended, model, self._price)
+        except Exception:
+            log.exception("internal fault in reading an answer")
+            self._is_unread = True
 
     def _price(self, reading: Reading) -> None:
         self._settled = self._desk.settlement.charge(

@@ -293,6 +293,25 @@ async def test_a_stream_whose_reading_fails_stays_open_in_the_journal(
     assert len(store.settled) == 1
 
 
+@pytest.mark.parametrize("end", ["client left", "broken", "too slow"])
+async def test_so_does_one_that_did_not_come_to_its_end(
+    path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    exchange = the_exchange(path)
+    monkeypatch.setattr(path.desk.counting, "start", broken)
+
+    if end == "client left":
+        path.from_client.connection_lost(None)
+    elif end == "broken":
+        path.from_upstream.connection_lost(None)
+    else:
+        exchange.expire()
+
+    assert "internal fault in reading an answer" in caplog.text
+    assert exchange.is_over
+    assert (store.settled, store.released) == ([], [])
+
+
 async def test_a_reply_whose_reading_fails_reaches_its_client_and_stays_open_in_the_journal(
     path: WorkerPath, store: AheadStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,11 +24,13 @@ from typing import Any
 from tests.bench.lane.measure import Cores, measure
 from tests.bench.lane.peers import PEERS
 from tests.bench.lane.profiling import profile
-from tests.bench.lane.scenarios import FULL, QUICK, SCENARIOS, TINY
+from tests.bench.lane.scenarios import FULL, QUICK, SCENARIOS, TINY, BadRunError, Figures, Size
 from tests.bench.lane.subjects import SUBJECTS, Subject
 from tests.bench.lane.table import judged, rendered
+from tests.bench.lane.turns import TURNS, in_turns
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
+MEASURED = (*SCENARIOS, TURNS)
 QUICK_SUBJECTS = ("direct", "nginx", "taximeter")
 
 
@@ -51,13 +53,26 @@ def machine() -> dict[str, Any]:
     }
 
 
-def chosen(names: str | None, quick: bool) -> list[Subject]:
+def chosen(names: str | None, *, quick: bool = False) -> list[Subject]:
     known = {subject.name: subject for subject in (*SUBJECTS, *(peer.subject() for peer in PEERS))}
     wanted = names.split(",") if names else list(QUICK_SUBJECTS if quick else known)
     for name in wanted:
         if name not in known:
             sys.exit(f"no subject is called {name!r}: choose from {', '.join(known)}")
     return [known[name] for name in wanted]
+
+
+def measured(subject: Subject, available: Sequence[int], size: Size, wanted: Sequence[str]) -> dict[str, Figures]:
+    cores = Cores.of(available, subject.workers)
+    os.sched_setaffinity(0, cores.rest)  # the load and the upstream inherit it
+    figures = dict(measure(subject, cores, size, [name for name in wanted if name in SCENARIOS]))
+    if subject.beside is not None and TURNS in wanted:
+        (beside,) = chosen(subject.beside)
+        try:
+            figures[TURNS] = in_turns(subject, beside, available, size)
+        except BadRunError as error:
+            print(f"  {subject.name}: {TURNS}: {error}", file=sys.stderr)
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,14 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=SIZES, help="how long each scenario runs (default: full; quick with --quick)")
     parser.add_argument("--repetitions", type=int, metavar="N", help="default: 3; 1 with --quick")
     parser.add_argument("--subjects", metavar="NAMES", help="separated by commas; default: all")
-    parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(SCENARIOS)}")
+    parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(MEASURED)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every repetition")
-    parser.add_argument("--profile", metavar="SCENARIO", help="profile taximeter's worker during whole, streams, …")
+    parser.add_argument("--profile", choices=SCENARIOS, help="profile taximeter's worker during whole, streams, …")
     args = parser.parse_args(arguments)
-    wanted = args.only.split(",") if args.only else list(SCENARIOS)
-    for name in [*wanted, *([args.profile] if args.profile else [])]:
-        if name not in SCENARIOS:
-            sys.exit(f"no scenario is called {name!r}: choose from {', '.join(SCENARIOS)}")
+    wanted = args.only.split(",") if args.only else list(MEASURED)
+    for name in wanted:
+        if name not in MEASURED:
+            sys.exit(f"no scenario is called {name!r}: choose from {', '.join(MEASURED)}")
     size = SIZES[args.size or ("quick" if args.quick else "full")]
     available = sorted(os.sched_getaffinity(0))
     if args.profile:
@@ -84,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     about = machine()
     here, absent = [], {}
-    for subject in chosen(args.subjects, args.quick):
+    for subject in chosen(args.subjects, quick=args.quick):
         reason = subject.missing()
         if reason is None:
             here.append(subject)
@@ -95,9 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = {}
         for subject in here:
             print(f"repetition {number + 1}: {subject.name}", file=sys.stderr, flush=True)
-            cores = Cores.of(available, subject.workers)
-            os.sched_setaffinity(0, cores.rest)  # the load and the upstream inherit it
-            figures[subject.name] = measure(subject, cores, size, wanted)
+            figures[subject.name] = measured(subject, available, size, wanted)
         repetitions.append(figures)
     versions = {subject.name: subject.version() for subject in here if subject.version()}
     if args.json:

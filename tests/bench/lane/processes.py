@@ -85,10 +85,23 @@ def descriptors(pid: int) -> int:
     return 0
 
 
+def schedule(pids: Iterable[int], policy: int) -> None:
+    """Give processes, with all their threads, a policy of the scheduler that has no priorities (SCHED_BATCH, …)."""
+    for pid in pids:
+        for thread in _threads(pid):
+            with suppress(OSError):
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
+
+
 def pin(pids: Iterable[int], cores: frozenset[int]) -> None:
     """Keep processes, with all their threads, on these cores."""
     for pid in pids:
-        with suppress(OSError):
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                with suppress(OSError):
-                    os.sched_setaffinity(int(thread.name), cores)
+        for thread in _threads(pid):
+            with suppress(OSError):
+                os.sched_setaffinity(thread, cores)
+
+
+def _threads(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+    return []

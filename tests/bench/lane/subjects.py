@@ -78,7 +78,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Subject:
-    """`missing` says why it cannot run here. `start` yields it running. `only`: scenarios; empty: all."""
+    """`missing` says why it cannot run here. `start` yields it running. `only`: scenarios; empty: all.
+
+    `beside`: who is measured in turns with it.
+    """
 
     name: str
     start: Callable[[Place], AbstractContextManager[Running]]
@@ -87,6 +90,7 @@ class Subject:
     tls: bool = False
     workers: int = 1
     only: tuple[str, ...] = ()
+    beside: str | None = None
 
 
 @contextmanager
@@ -297,8 +301,8 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("taximeter", taximeter(workers=1), lambda: version("taximeter")),
     Subject("taximeter-alerting", taximeter(workers=1, on_exceed="alert"), lambda: "", only=("whole", "rate", "first")),
     Subject("aiohttp relay", aiohttp_relay, lambda: version("aiohttp")),
-    Subject("nginx-2", nginx(workers=2), lambda: "", workers=2, only=("whole", "streams")),
-    Subject("taximeter-2", taximeter(workers=2), lambda: "", workers=2, only=("whole", "streams")),
+    Subject("nginx-2", nginx(workers=2), lambda: "", workers=2, only=("whole", "streams"), beside="nginx"),
+    Subject("taximeter-2", taximeter(workers=2), lambda: "", workers=2, only=("whole", "streams"), beside="taximeter"),
     Subject("nginx-tls", nginx(workers=1), lambda: "", tls=True, only=("whole", "streams")),
     Subject("taximeter-tls", taximeter(workers=1), lambda: "", tls=True, only=("whole", "streams")),
 )

@@ -88,6 +88,24 @@ def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_two_workers_beside_one(tmp_path: Path) -> None:
+    _skip_without("gcc", "taskset")
+    figures = tmp_path / "figures.json"
+    arguments = ["--size", "tiny", "--repetitions", "1", "--only", "turns", "--json", str(figures)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.lane", "--subjects", "taximeter-2", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (measured,) = json.loads(figures.read_text())["repetitions"]
+    assert measured["taximeter-2"]["turns"].keys() == {"given_way", "interrupted"}, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_short_soak_loses_nothing() -> None:
     _skip_without("gcc", "taskset")
     done = subprocess.run(
