@@ -94,7 +94,7 @@ class Writing:
             await store._close_at_once()
             raise
         if error is not None and (must_answer or isinstance(error, StoreRefused)):
-            await store.close(0)
+            await store._close_at_once()
             raise error
         return store
 

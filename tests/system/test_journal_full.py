@@ -36,3 +36,4 @@ async def test_a_full_disk_refuses_and_forwards_nothing(start: Start, upstream: 
         assert report["total"]["requests"] == 2
         assert meter.log().count("can be written again") == 1  # that it could not, its log file could not take either
         assert meter.workers() == [worker]
+    assert "cut off" not in meter.log()  # every request was over when the proxy ended
