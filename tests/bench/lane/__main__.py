@@ -63,6 +63,7 @@ def chosen(names: str | None, *, quick: bool = False) -> list[Subject]:
 
 
 def measured(subject: Subject, available: Sequence[int], size: Size, wanted: Sequence[str]) -> dict[str, Figures]:
+    """One repetition of one subject, with its turns beside another."""
     cores = Cores.of(available, subject.workers)
     os.sched_setaffinity(0, cores.rest)  # the load and the upstream inherit it
     figures = dict(measure(subject, cores, size, [name for name in wanted if name in SCENARIOS]))
@@ -70,7 +71,7 @@ def measured(subject: Subject, available: Sequence[int], size: Size, wanted: Seq
         (beside,) = chosen(subject.beside)
         try:
             figures[TURNS] = in_turns(subject, beside, available, size)
-        except BadRunError as error:
+        except (BadRunError, RuntimeError) as error:
             print(f"  {subject.name}: {TURNS}: {error}", file=sys.stderr)
     return figures
 

@@ -92,6 +92,7 @@ GOALS = (
     Goal(
         "CPU a whole request, two workers, of one's, in turns", _column("turns", "given_way"), 1.15, None, "taximeter-2"
     ),
+    Goal("the same while their neighbours interrupt", _column("turns", "interrupted"), 1.15, None, "taximeter-2"),
 )
 
 

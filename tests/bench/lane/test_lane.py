@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,13 +66,10 @@ def _skip_without(*programs: str) -> None:
             pytest.skip(f"{program} is not on PATH")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("subjects", ["nginx,taximeter", "nginx-tls,taximeter-tls"])
-def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
-    _skip_without("gcc", "nginx", "openssl", "taskset")
+def _tiny(tmp_path: Path, subjects: str, scenarios: str) -> tuple[Any, str]:
+    """The figures of one short repetition, and what was said on stderr."""
     figures = tmp_path / "figures.json"
-    arguments = ["--size", "tiny", "--repetitions", "1", "--only", "whole,streams,hidden,idle", "--json", str(figures)]
+    arguments = ["--size", "tiny", "--repetitions", "1", "--only", scenarios, "--json", str(figures)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.lane", "--subjects", subjects, *arguments],
         cwd=REPOSITORY,
@@ -81,27 +79,26 @@ def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (measured,) = json.loads(figures.read_text())["repetitions"]
+    return measured, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("subjects", ["nginx,taximeter", "nginx-tls,taximeter-tls"])
+def test_a_tiny_run(tmp_path: Path, subjects: str) -> None:
+    _skip_without("gcc", "nginx", "openssl", "taskset")
+    measured, said = _tiny(tmp_path, subjects, "whole,streams,hidden,idle")
     for subject in subjects.split(","):
-        assert measured[subject]["whole"]["cpu_ms"] > 0, done.stderr
-        assert measured[subject]["streams"]["cpu_s"] > 0, done.stderr
+        assert measured[subject]["whole"]["cpu_ms"] > 0, said
+        assert measured[subject]["streams"]["cpu_s"] > 0, said
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_two_workers_beside_one(tmp_path: Path) -> None:
     _skip_without("gcc", "taskset")
-    figures = tmp_path / "figures.json"
-    arguments = ["--size", "tiny", "--repetitions", "1", "--only", "turns", "--json", str(figures)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.lane", "--subjects", "taximeter-2", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (measured,) = json.loads(figures.read_text())["repetitions"]
-    assert measured["taximeter-2"]["turns"].keys() == {"given_way", "interrupted"}, done.stderr
+    measured, said = _tiny(tmp_path, "taximeter-2", "turns")
+    assert measured["taximeter-2"]["turns"].keys() == {"given_way", "interrupted"}, said
 
 
 @pytest.mark.slow

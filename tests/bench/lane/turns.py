@@ -1,9 +1,9 @@
 """Two workers beside one, in turns of two seconds: minutes apart, a machine differs more from itself than the two do.
 
 Where there are no cores to spare, load, upstream and store share those of the workers, and each that wakes up
-interrupts a worker, once a request: that costs switches and caches, and is no cost of a second worker. So two workers
-are measured while their neighbours give way (SCHED_BATCH: who wakes up waits until a core is free), as if they had
-cores of their own, and while they interrupt.
+interrupts a worker, once a request: that costs switches and caches. So two workers are measured while their neighbours
+give way (SCHED_BATCH: who wakes up waits until a core is free), nearly as if those had cores of their own, and while
+they interrupt. Load and upstream are the bench's; the store is a neighbour that two workers have on every small machine.
 """
 
 import os
